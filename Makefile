@@ -1,0 +1,55 @@
+# `make run` and `make test` are all that is needed; both build .venv from the lock first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
+
+.PHONY: run test demo check lint types tests lock bench clean
+
+run: $(VENV)/.run  ## serve on 127.0.0.1:11435 in front of the Ollama on 127.0.0.1:11434 (or the bundled stub)
+	@$(BIN)/foreman serve --stub-if-absent $(ARGS)
+
+test: $(VENV)/.dev lint types tests  ## lint, types and the whole suite
+
+demo: $(VENV)/.dev  ## two models, a dozen clients, a kill -9 and a restart
+	@$(BIN)/foreman demo $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+tests: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.dev  ## load and overhead against the stub
+	@$(BIN)/python -m bench $(ARGS)
+
+lock: $(VENV)/.dev  ## resolve again; commit the result
+	$(COMPILE) --extra build --output-file requirements.lock
+	$(COMPILE) --all-extras --group dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+
+# requirements.lock holds what foreman needs to run and to be built; requirements-dev.lock that and the tools.
+$(VENV)/.run: requirements.lock pyproject.toml
+	$(call install,requirements.lock)
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml
+	$(call install,requirements-dev.lock)
+	@touch $(VENV)/.run
+
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "foreman needs Python 3.11 or newer; name one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@echo "making $(VENV) from $(1)" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+endef

@@ -1,0 +1,5 @@
+"""The command line (placeholder until the first slice stands)."""
+
+
+def main() -> int:
+    return 0

@@ -1,0 +1,151 @@
+"""Every error foreman itself raises, in one tree.
+
+    ForemanError
+    ├── StartupError          the process cannot start; one line, exit status 1 (ConfigError: 2)
+    │   ├── ConfigError       a setting is unknown, of the wrong type or unsafe
+    │   └── StoreUnusable     the database is corrupt, too new, read-only or held by another foreman
+    ├── RequestError          the caller's fault or the moment's; becomes an HTTP answer
+    │   ├── ModelNotFound  InvalidModelName  BadRequest  BodyTooLarge  BodyEncoded
+    │   ├── HostRefused  OriginRefused  KeyRefused  NotAllowed
+    │   └── QueueFull  Draining  StorageFull  StorageFailed
+    ├── TargetError           what talking to the target can end in; the retry policy reads it
+    │   ├── TargetUnreachable nothing was sent
+    │   ├── TargetLost        sent, and the connection broke before the answer's head
+    │   ├── TargetSilent      sent, and nothing came within the limit
+    │   ├── TargetGarbled     the answer is not HTTP, or a redirect
+    │   └── TargetCut         the answer broke off after its head
+    ├── JobCancelled          the job was cancelled while somebody read its answer
+    ├── JobFailed             the job failed after its answer had begun, or before it could
+    └── ReaderCut             a reader fell so far behind that its bytes were given up
+
+`code` is the stable word of an error: it stands in `X-Foreman-Error`, in the database and in the logs.
+What status and shape an error has over HTTP is decided in one table, `web/errors.py`.
+"""
+
+from typing import ClassVar
+
+
+class ForemanError(Exception):
+    """Base of all; never raised itself. The message is one plain sentence without a trailing full stop."""
+
+    code: ClassVar[str] = "error"
+
+
+class StartupError(ForemanError):
+    code = "startup"
+
+
+class ConfigError(StartupError):
+    code = "config"
+
+
+class StoreUnusable(StartupError):
+    code = "store_unusable"
+
+
+class RequestError(ForemanError):
+    """An answer the caller gets at once; no job row exists because of it."""
+
+    code = "request"
+
+
+class BadRequest(RequestError):
+    code = "bad_request"
+
+
+class InvalidModelName(RequestError):
+    code = "invalid_model_name"
+
+
+class ModelNotFound(RequestError):
+    code = "model_not_found"
+
+
+class BodyTooLarge(RequestError):
+    code = "body_too_large"
+
+
+class BodyEncoded(RequestError):
+    """The body is compressed in a way foreman cannot look into."""
+
+    code = "body_encoded"
+
+
+class HostRefused(RequestError):
+    code = "host_refused"
+
+
+class OriginRefused(RequestError):
+    code = "origin_refused"
+
+
+class KeyRefused(RequestError):
+    code = "key_refused"
+
+
+class NotAllowed(RequestError):
+    """The path is known, the method is not. `allow` goes into the Allow header."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, allow: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class QueueFull(RequestError):
+    code = "queue_full"
+
+
+class Draining(RequestError):
+    code = "draining"
+
+
+class StorageFull(RequestError):
+    code = "storage_full"
+
+
+class StorageFailed(RequestError):
+    code = "storage_failed"
+
+
+class TargetError(ForemanError):
+    code = "target"
+
+
+class TargetUnreachable(TargetError):
+    code = "target_unreachable"
+
+
+class TargetLost(TargetError):
+    code = "target_lost"
+
+
+class TargetSilent(TargetError):
+    code = "target_silent"
+
+
+class TargetGarbled(TargetError):
+    code = "target_garbled"
+
+
+class TargetCut(TargetError):
+    code = "truncated"
+
+
+class JobCancelled(ForemanError):
+    code = "cancelled"
+
+
+class JobFailed(ForemanError):
+    """`reason` is the code of what went wrong underneath, for example `truncated`."""
+
+    code = "job_failed"
+
+    def __init__(self, message: str, reason: str = "job_failed") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ReaderCut(ForemanError):
+    code = "reader_cut"

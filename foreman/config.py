@@ -1,0 +1,369 @@
+"""Settings: each is one field of a dataclass; its flag, environment variable, TOML key and docs derive from it.
+
+Rules:
+1. A flag beats an environment variable, which beats the file, which beats the default.
+2. What is unknown, of the wrong type, out of range or unsafe is a ConfigError that names the setting and where it
+   came from; nothing is silently ignored.
+3. The environment enters as an argument. Only the named file and the key file are read.
+"""
+
+import difflib
+import os
+import stat
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from foreman.core.addresses import Address, without_userinfo
+from foreman.core.errors import ConfigError
+from foreman.core.units import GIB, KIB, MIB
+from foreman.kinds import (
+    BYTES,
+    COUNT,
+    DURATION,
+    HOSTS,
+    HOURS,
+    LISTEN,
+    OPTIONAL_PATH,
+    ORIGINS,
+    PATH,
+    SECONDS,
+    SWITCH,
+    URL,
+    Kind,
+    one_of,
+)
+
+ClientKeepAlive = Literal["own", "clamp", "respect"]
+Swap = Literal["exclusive", "target"]
+OnClientGone = Literal["cancel", "finish"]
+OnRestart = Literal["resume", "drop-attached"]
+Loop = Literal["uvloop", "asyncio"]
+LogFormat = Literal["auto", "text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+CONFIG_ENV: Final = "FOREMAN_CONFIG"
+DAY_SECONDS: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What a field of Settings says of itself beside its name, type and default."""
+
+    kind: Kind
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    default_text: str | None = None
+
+
+def _of(
+    kind: Kind, meaning: str, low: float | None = None, high: float | None = None, default_text: str | None = None
+) -> Mapping[str, Meta]:
+    return {"setting": Meta(kind, meaning, low, high, default_text)}
+
+
+def default_db(environ: Mapping[str, str], platform: str) -> Path:
+    """Where the database lies when nobody says: the user's data directory of the platform."""
+    home = _home(environ)
+    if platform == "darwin":
+        return home / "Library" / "Application Support" / "foreman" / "foreman.db"
+    return Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "foreman" / "foreman.db"
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("HOME") or os.path.expanduser("~"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings. Seconds and hours are floats, sizes whole bytes. Made by `load`; directly in tests."""
+
+    listen: Address = field(
+        default=Address("127.0.0.1", 11435),
+        metadata=_of(
+            LISTEN, "Where clients connect. Port 0 picks a free one. Beyond this machine only with api_key_file."
+        ),
+    )
+    target: str = field(
+        default="http://127.0.0.1:11434",
+        metadata=_of(URL, "The Ollama server behind foreman; a path prefix is allowed."),
+    )
+    db: Path = field(
+        default_factory=lambda: default_db(os.environ, sys.platform),
+        metadata=_of(
+            PATH,
+            "The database: one SQLite file, made on the first start with mode 0600 in a directory with mode 0700.",
+            default_text="~/.local/share/foreman/foreman.db; on macOS ~/Library/Application Support/foreman/foreman.db",
+        ),
+    )
+    poll_seconds: float = field(
+        default=30.0,
+        metadata=_of(
+            SECONDS, "How often the target is asked for its models and for what is loaded.", 0.01, DAY_SECONDS
+        ),
+    )
+    keep_alive: str = field(
+        default="30m",
+        metadata=_of(DURATION, "How long the target keeps a worker model loaded after a job; negative is for ever."),
+    )
+    client_keep_alive: ClientKeepAlive = field(
+        default="own",
+        metadata=_of(
+            one_of(ClientKeepAlive),
+            "What becomes of a client's own keep_alive: own puts foreman's in its place, clamp lowers it to foreman's "
+            "at most, respect leaves it.",
+        ),
+    )
+    swap: Swap = field(
+        default="exclusive",
+        metadata=_of(
+            one_of(Swap),
+            "How the worker model changes: exclusive unloads the old one before the new one loads, target leaves "
+            "eviction to Ollama and takes every loaded model as ready.",
+        ),
+    )
+    max_attempts: int = field(default=5, metadata=_of(COUNT, "How often a job is tried before it fails.", 1, 1000))
+    retry_base_seconds: float = field(
+        default=1.0,
+        metadata=_of(
+            SECONDS, "The pause before the second attempt; it doubles with each further one.", 0.001, DAY_SECONDS
+        ),
+    )
+    retry_cap_seconds: float = field(
+        default=60.0, metadata=_of(SECONDS, "The longest pause between two attempts.", 0.001, DAY_SECONDS)
+    )
+    connect_timeout_seconds: float = field(
+        default=5.0, metadata=_of(SECONDS, "How long a connection to the target may take to open.", 0.01, 3600)
+    )
+    first_byte_timeout_seconds: float = field(
+        default=1800.0,
+        metadata=_of(
+            SECONDS,
+            "How long the target may take to begin an answer, loading included, before it is probed.",
+            0.01,
+            30 * DAY_SECONDS,
+        ),
+    )
+    idle_timeout_seconds: float = field(
+        default=300.0,
+        metadata=_of(SECONDS, "How long an answer that has begun may fall silent.", 0.01, 30 * DAY_SECONDS),
+    )
+    probe_seconds: float = field(
+        default=5.0,
+        metadata=_of(SECONDS, "How often a target that cannot be reached is tried again.", 0.01, DAY_SECONDS),
+    )
+    drain_seconds: float = field(
+        default=30.0,
+        metadata=_of(SECONDS, "How long the running job may take to end when foreman is told to stop.", 0, DAY_SECONDS),
+    )
+    on_client_gone: OnClientGone = field(
+        default="cancel",
+        metadata=_of(one_of(OnClientGone), "What becomes of a job whose client hung up: cancel it, or finish it."),
+    )
+    on_restart: OnRestart = field(
+        default="resume",
+        metadata=_of(
+            one_of(OnRestart),
+            "What becomes of unfinished jobs after a restart: resume all, or drop-attached, which cancels those "
+            "a client was waiting on.",
+        ),
+    )
+    max_queued: int = field(
+        default=10_000, metadata=_of(COUNT, "How many jobs may wait; the next one is refused with 503.", 1, 10_000_000)
+    )
+    # SQLite keeps at most 1,000,000,000 bytes in one value.
+    max_body_bytes: int = field(
+        default=128 * MIB,
+        metadata=_of(BYTES, "The largest request body; a larger one is refused with 413.", KIB, 900 * MIB),
+    )
+    relay_buffer_bytes: int = field(
+        default=64 * MIB,
+        metadata=_of(BYTES, "How much of answers is kept in memory for clients that read slowly.", 64 * KIB, 64 * GIB),
+    )
+    retention_hours: float = field(
+        default=24.0, metadata=_of(HOURS, "How long finished jobs and their answers are kept; 0 keeps none.", 0, 87_600)
+    )
+    retention_bytes: int = field(
+        default=2 * GIB, metadata=_of(BYTES, "How large kept answers may grow together; the oldest go first.", 0, 2**50)
+    )
+    allowed_hosts: tuple[str, ...] = field(
+        default=(), metadata=_of(HOSTS, "Further names by which clients may call foreman (their Host header).")
+    )
+    allowed_origins: tuple[str, ...] = field(
+        default=(), metadata=_of(ORIGINS, "Further web origins whose pages may call foreman.")
+    )
+    api_key_file: Path | None = field(
+        default=None,
+        metadata=_of(
+            OPTIONAL_PATH,
+            "A file with mode 0600 whose first line is the key every client must send (Bearer or x-api-key).",
+        ),
+    )
+    insecure_no_auth: bool = field(
+        default=False, metadata=_of(SWITCH, "Listen beyond this machine without a key. Anyone can then use it.")
+    )
+    loop: Loop = field(
+        default="uvloop",
+        metadata=_of(one_of(Loop), "The event loop; uvloop gives way to asyncio where it is missing."),
+    )
+    log_format: LogFormat = field(
+        default="auto",
+        metadata=_of(one_of(LogFormat), "How log lines look: auto is text on a terminal and json elsewhere."),
+    )
+    log_level: LogLevel = field(
+        default="info", metadata=_of(one_of(LogLevel), "The least important log lines that are written.")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as its users meet it."""
+
+    name: str
+    meta: Meta
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def env(self) -> str:
+        return "FOREMAN_" + self.name.upper()
+
+    def show(self, value: object) -> str:
+        return self.meta.kind.show(value)
+
+
+SETTINGS: Final = tuple(Setting(item.name, item.metadata["setting"]) for item in fields(Settings))
+_BY_NAME: Final = {entry.name: entry for entry in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """The settings in force and where each came from: `flag --target`, `FOREMAN_TARGET`, the file, or `default`."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+_Given = dict[str, tuple[object, str]]
+
+
+def load(argv_values: Mapping[str, str], environ: Mapping[str, str], config_path: Path | None = None) -> Configured:
+    """Settings from flags (by setting name), environment and file. Raises ConfigError.
+
+    The file is `config_path`, else the one FOREMAN_CONFIG names, else ~/.config/foreman/foreman.toml if it exists.
+    """
+    given = _from_file(config_path, environ) | _from_environ(environ) | _from_flags(argv_values)
+    values: dict[str, Any] = {name: _read(_BY_NAME[name], *raw) for name, raw in given.items()}
+    settings = Settings(**({"db": default_db(environ, sys.platform)} | values))
+    _check_together(settings)
+    return Configured(settings, {name: given[name][1] if name in given else "default" for name in _BY_NAME})
+
+
+def _from_flags(argv_values: Mapping[str, str]) -> _Given:
+    return {name: (text, f"flag {_BY_NAME[name].flag}") for name, text in argv_values.items()}
+
+
+def _from_environ(environ: Mapping[str, str]) -> _Given:
+    by_env = {entry.env: entry.name for entry in SETTINGS}
+    for name in environ:
+        if name.startswith("FOREMAN_") and name != CONFIG_ENV and name not in by_env:
+            raise ConfigError(f"unknown environment variable {name}{did_you_mean(name, (*by_env, CONFIG_ENV))}")
+    return {name: (environ[env], env) for env, name in by_env.items() if env in environ}
+
+
+def _from_file(config_path: Path | None, environ: Mapping[str, str]) -> _Given:
+    named = config_path or (Path(environ[CONFIG_ENV]) if environ.get(CONFIG_ENV) else None)
+    base = Path(environ.get("XDG_CONFIG_HOME") or _home(environ) / ".config")
+    path = named or base / "foreman" / "foreman.toml"
+    try:
+        table = tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError as error:
+        if named is None:
+            return {}
+        raise ConfigError(f"the config file {path} does not exist") from error
+    except OSError as error:
+        raise ConfigError(f"the config file {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"the config file {path} is not TOML: {error}") from error
+    for name in table:
+        if name not in _BY_NAME:
+            raise ConfigError(f"unknown setting {name!r} in {path}{did_you_mean(name, _BY_NAME)}")
+    return {name: (value, str(path)) for name, value in table.items()}
+
+
+def did_you_mean(word: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+    """A suggestion to end an error with, or where to look when nothing known comes close."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else "; `foreman config show` lists all settings"
+
+
+def _read(entry: Setting, raw: object, source: str) -> object:
+    meta = entry.meta
+    shown = without_userinfo(repr(raw))[:120]
+    where = f"{entry.name} (from {source}) is {shown} but must be"
+    try:
+        value = meta.kind.read(raw)
+    except ValueError as error:
+        raise ConfigError(f"{where} {error}") from error
+    if isinstance(value, (int, float)):
+        if meta.low is not None and value < meta.low:
+            raise ConfigError(f"{where} at least {entry.show(meta.low)} ({meta.kind.unit})")
+        if meta.high is not None and value > meta.high:
+            raise ConfigError(f"{where} at most {entry.show(meta.high)} ({meta.kind.unit})")
+    return value
+
+
+def _check_together(settings: Settings) -> None:
+    if settings.retry_base_seconds > settings.retry_cap_seconds:
+        raise ConfigError("retry_base_seconds must not be above retry_cap_seconds")
+    target = urlsplit(settings.target)
+    at = Address(target.hostname or "", target.port or (443 if target.scheme == "https" else 80))
+    if at.port == settings.listen.port and (at.host == settings.listen.host or (at.loopback and _here(settings))):
+        raise ConfigError(f"target {settings.target} is where foreman itself listens ({settings.listen})")
+
+
+def _here(settings: Settings) -> bool:
+    return settings.listen.loopback or settings.listen.host in ("0.0.0.0", "::")  # noqa: S104
+
+
+def check_exposure(settings: Settings) -> None:
+    """Raises ConfigError when others than this machine could connect and nothing asks them for a key."""
+    if settings.listen.loopback or settings.api_key_file is not None or settings.insecure_no_auth:
+        return
+    raise ConfigError(
+        f"listening on {settings.listen} lets other machines in: name a key with --api-key-file FILE, "
+        "or say --insecure-no-auth if everyone who can connect may use it"
+    )
+
+
+_KEY_FILE_LIMIT: Final = 4096
+_KEY_MIN: Final = 16
+
+
+def read_api_key(path: Path) -> str:
+    """The shared key: the first line of a file that only its owner can read. Raises ConfigError."""
+    try:
+        # A named pipe would block the start; a device or directory is no key either.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"api_key_file {path} cannot be read: {error.strerror}") from error
+    with os.fdopen(handle, "rb") as file:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            raise ConfigError(f"api_key_file {path} is not a file")
+        if mode & 0o077:
+            raise ConfigError(f"api_key_file {path} is open to other users: chmod 600 it")
+        head = file.read(_KEY_FILE_LIMIT)
+    key = head.partition(b"\n")[0].strip()
+    if len(key) < _KEY_MIN:
+        raise ConfigError(f"api_key_file {path} must hold a key of at least {_KEY_MIN} characters in its first line")
+    if not all(0x21 <= byte <= 0x7E for byte in key):
+        raise ConfigError(f"api_key_file {path} must hold a key of visible ASCII characters without spaces")
+    return key.decode("ascii")

@@ -1,0 +1,66 @@
+"""The sorts of value a setting can have: how each is read, shown and named to people.
+
+Which settings there are, and what they mean, is not known here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from foreman.core import addresses, units
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """`read` takes text or TOML's own type and raises ValueError with what the value must be; `unit` is for the docs."""
+
+    unit: str
+    read: Callable[[object], object]
+    show: Callable[[Any], str] = str
+    choices: tuple[str, ...] = ()
+
+
+def one_of(literal: object) -> Kind:
+    """The kind of a `Literal` type: one of its words."""
+    choices = get_args(literal)
+    return Kind("one of " + ", ".join(choices), units.read_choice(choices), choices=choices)
+
+
+def _read_path(value: object) -> Path:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError("a path")
+    try:
+        return Path(value.strip()).expanduser()
+    except RuntimeError as error:
+        raise ValueError("a path in a home directory that exists") from error
+
+
+def _read_optional_path(value: object) -> Path | None:
+    return None if value == "" else _read_path(value)
+
+
+def _show_optional(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+def _show_list(entries: tuple[str, ...]) -> str:
+    return ", ".join(entries) or "none"
+
+
+def _show_switch(on: bool) -> str:
+    return "true" if on else "false"
+
+
+SECONDS: Final = Kind("seconds", units.read_seconds, "{:g}".format)
+HOURS: Final = Kind("hours", units.read_hours, "{:g}".format)
+COUNT: Final = Kind("count", units.read_count)
+BYTES: Final = Kind("bytes", units.read_bytes, units.show_bytes)
+DURATION: Final = Kind("duration", units.read_keep_alive)
+PATH: Final = Kind("path", _read_path)
+OPTIONAL_PATH: Final = Kind("path", _read_optional_path, _show_optional)
+SWITCH: Final = Kind("true or false", units.read_switch, _show_switch)
+LISTEN: Final = Kind("host:port", addresses.read_listen)
+URL: Final = Kind("URL", addresses.read_target)
+HOSTS: Final = Kind("list of host names", addresses.read_hosts, _show_list)
+ORIGINS: Final = Kind("list of origins", addresses.read_origins, _show_list)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from foreman.core.addresses import Address, without_userinfo
 from foreman.core.errors import ConfigError
-from foreman.core.units import GIB, KIB, MIB
+from foreman.core.units import GIB, KIB, MIB, TIB
 from foreman.kinds import (
     BYTES,
     COUNT,
@@ -189,7 +189,8 @@ class Settings:
         default=24.0, metadata=_of(HOURS, "How long finished jobs and their answers are kept; 0 keeps none.", 0, 87_600)
     )
     retention_bytes: int = field(
-        default=2 * GIB, metadata=_of(BYTES, "How large kept answers may grow together; the oldest go first.", 0, 2**50)
+        default=2 * GIB,
+        metadata=_of(BYTES, "How large kept answers may grow together; the oldest go first.", 0, 1024 * TIB),
     )
     allowed_hosts: tuple[str, ...] = field(
         default=(), metadata=_of(HOSTS, "Further names by which clients may call foreman (their Host header).")
@@ -306,17 +307,17 @@ def did_you_mean(word: str, known: Mapping[str, object] | tuple[str, ...]) -> st
 
 def _read(entry: Setting, raw: object, source: str) -> object:
     meta = entry.meta
-    shown = without_userinfo(repr(raw))[:120]
-    where = f"{entry.name} (from {source}) is {shown} but must be"
+    shown = without_userinfo(repr(raw)) if entry.name == "target" else repr(raw)
+    where = f"{entry.name} (from {source}) is {shown[:120]} but must be"
     try:
         value = meta.kind.read(raw)
     except ValueError as error:
         raise ConfigError(f"{where} {error}") from error
     if isinstance(value, (int, float)):
         if meta.low is not None and value < meta.low:
-            raise ConfigError(f"{where} at least {entry.show(meta.low)} ({meta.kind.unit})")
+            raise ConfigError(f"{where} at least {meta.kind.show_limit(meta.low)}")
         if meta.high is not None and value > meta.high:
-            raise ConfigError(f"{where} at most {entry.show(meta.high)} ({meta.kind.unit})")
+            raise ConfigError(f"{where} at most {meta.kind.show_limit(meta.high)}")
     return value
 
 

@@ -13,12 +13,16 @@ from foreman.core import addresses, units
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`read` takes text or TOML's own type and raises ValueError with what the value must be; `unit` is for the docs."""
+    """`read` takes text or TOML's own type, or raises ValueError with what the value must be; `unit` is for people."""
 
     unit: str
     read: Callable[[object], object]
     show: Callable[[Any], str] = str
     choices: tuple[str, ...] = ()
+
+    def show_limit(self, limit: float) -> str:
+        """A bound as it stands in a sentence: `1`, `900 MiB`, `0.01 seconds`."""
+        return f"{self.show(limit)} {self.unit}" if self.unit in ("seconds", "hours") else self.show(limit)
 
 
 def one_of(literal: object) -> Kind:
@@ -52,8 +56,8 @@ def _show_switch(on: bool) -> str:
     return "true" if on else "false"
 
 
-SECONDS: Final = Kind("seconds", units.read_seconds, "{:g}".format)
-HOURS: Final = Kind("hours", units.read_hours, "{:g}".format)
+SECONDS: Final = Kind("seconds", units.read_seconds, units.show_number)
+HOURS: Final = Kind("hours", units.read_hours, units.show_number)
 COUNT: Final = Kind("count", units.read_count)
 BYTES: Final = Kind("bytes", units.read_bytes, units.show_bytes)
 DURATION: Final = Kind("duration", units.read_keep_alive)

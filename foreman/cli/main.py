@@ -1,5 +1,49 @@
-"""The command line (placeholder until the first slice stands)."""
+"""The entry point: one command in, an exit status out.
+
+0 is success, 1 a process that cannot start or run, 2 a wrong command line or setting. Errors are one line.
+Commands are imported when they run, so that `foreman --version` need not load a server.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from foreman.cli import flags
+from foreman.cli.config_show import show
+from foreman.config import check_exposure, load
+from foreman.core.errors import ConfigError, StartupError
+from foreman.log import escape
 
 
-def main() -> int:
-    return 0
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `foreman` with these arguments (the process's own by default) and return the exit status."""
+    try:
+        line = flags.parse(sys.argv[1:] if argv is None else argv)
+    except SystemExit as done:
+        return int(done.code or 0)
+    except ConfigError as error:
+        return _fail(error)
+    try:
+        return _run(line)
+    except StartupError as error:
+        return _fail(error)
+
+
+def _run(line: flags.CommandLine) -> int:
+    if line.command == "demo":
+        from foreman.cli.demo import run
+
+        return run()
+    configured = load(line.values, os.environ, line.config_path)
+    if line.command == "config show":
+        print(show(configured, as_json=line.as_json))
+        return 0
+    check_exposure(configured.settings)
+    from foreman.cli.serve import serve
+
+    return serve(configured, line.stub_if_absent)
+
+
+def _fail(error: StartupError) -> int:
+    print(f"foreman: {escape(str(error), 1000)}", file=sys.stderr)
+    return 2 if isinstance(error, ConfigError) else 1

@@ -14,7 +14,7 @@ from foreman.core.units import read_list
 _HOST: Final = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?\.?", re.IGNORECASE)
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_USERINFO: Final = re.compile(r"[^/\s]*@")
+_USERINFO: Final = re.compile(r"(?:(?<=//)|^).*@", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def read_target(value: object) -> str:
 
 
 def _check_target(parts: SplitResult, text: str, problem: str) -> None:
-    if "@" in parts.netloc:
+    if "@" in text:
         raise ValueError(f"{problem}, without a user name or password")
     if "?" in text or "#" in text:
         raise ValueError(f"{problem}, without a query or fragment")
@@ -89,7 +89,7 @@ def _check_target(parts: SplitResult, text: str, problem: str) -> None:
 
 
 def without_userinfo(text: str) -> str:
-    """The same text with what stands before an @ replaced, so that a password can be shown to nobody."""
+    """The text of a URL with all that stands between its scheme and its last @ replaced: it may be a password."""
     return _USERINFO.sub("***@", text)
 
 

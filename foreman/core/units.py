@@ -13,8 +13,12 @@ from typing import Final
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
+TIB: Final = 1024 * GIB
 
-_SIZES: Final = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": KIB, "mib": MIB, "gib": GIB}
+_SIZES: Final = {
+    **{"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12},
+    **{"kib": KIB, "mib": MIB, "gib": GIB, "tib": TIB},
+}
 _TIMES: Final = {
     "ns": Decimal("1e-9"),
     "us": Decimal("1e-6"),
@@ -36,7 +40,7 @@ _FALSE: Final = frozenset({"false", "no", "off", "0"})
 
 
 def read_bytes(value: object) -> int:
-    """A size in bytes: a whole number, or a number with B, kB, MB, GB, KiB, MiB or GiB."""
+    """A size in bytes: a whole number, or a number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -47,10 +51,15 @@ def read_bytes(value: object) -> int:
 
 def show_bytes(size: int) -> str:
     """The size in the largest unit that keeps it exact: `128 MiB`, `1000 B`."""
-    for name, unit in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+    for name, unit in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if size and size % unit == 0:
             return f"{size // unit} {name}"
     return f"{size} B"
+
+
+def show_number(number: float) -> str:
+    """The number without a needless fraction and never in powers of ten: `30`, `0.5`, `2592000`."""
+    return str(int(number)) if number == int(number) else str(number)
 
 
 def read_seconds(value: object) -> float:

@@ -1,0 +1,109 @@
+"""The command line's grammar. The flags of the settings follow from `Settings`; nothing is written down twice.
+
+What a flag's text means is decided in `config.load`, in one place with the environment and the file.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from foreman import __version__
+from foreman.config import SETTINGS, Setting, Settings, did_you_mean
+from foreman.core.errors import ConfigError
+from foreman.kinds import SWITCH
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """What was asked for: a command, the flags given as text by setting name, and the commands' own switches."""
+
+    command: str
+    values: Mapping[str, str]
+    config_path: Path | None = None
+    stub_if_absent: bool = False
+    as_json: bool = False
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        hint = "; a value that begins with - is written --flag=VALUE" if "expected one argument" in message else ""
+        raise ConfigError(f"{message}{hint}; see {self.prog} --help")
+
+
+def parse(argv: Sequence[str]) -> CommandLine:
+    """Read the command line. Raises ConfigError; --help and --version print and raise SystemExit."""
+    parser = _parser()
+    found, extra = parser.parse_known_args(argv)
+    if extra:
+        word = extra[0].partition("=")[0]
+        known = ("--config", "--stub-if-absent", "--json", *(entry.flag for entry in SETTINGS))
+        is_flag = word.startswith("--")
+        raise ConfigError(f"unknown flag {word}{did_you_mean(word, known)}" if is_flag else f"unexpected {word!r}")
+    given = vars(found)
+    return CommandLine(
+        command=given["command"],
+        values={entry.name: given[entry.name] for entry in SETTINGS if entry.name in given},
+        config_path=given.get("config_path"),
+        stub_if_absent=given.get("stub_if_absent", False),
+        as_json=given.get("as_json", False),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="foreman", description="A durable, drop-in queue in front of one Ollama server.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"foreman {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+
+    serve = _command(commands, "serve", "serve", "serve clients and work the queue off")
+    serve.add_argument(
+        "--stub-if-absent",
+        action="store_true",
+        help="start the bundled stub as the target when none answers at the target's address",
+    )
+    _add_settings(serve)
+
+    _command(commands, "demo", "demo", "two models, a dozen clients, a kill -9 and a restart, on a stub")
+
+    config = commands.add_parser("config", help="look at the settings")
+    show = _command(
+        config.add_subparsers(metavar="COMMAND", required=True, title="commands"),
+        "show",
+        "config show",
+        "print every setting with its value and where that comes from",
+    )
+    show.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+    _add_settings(show)
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[_Parser]", name: str, command: str, summary: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=summary.capitalize() + ".", allow_abbrev=False)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", dest="config_path", type=Path, metavar="FILE", help="read settings from this file")
+    group = parser.add_argument_group("settings", "Also as environment variables and in the file; a flag wins.")
+    defaults = Settings()
+    for entry in SETTINGS:
+        is_switch = entry.meta.kind is SWITCH
+        group.add_argument(
+            entry.flag,
+            dest=entry.name,
+            default=argparse.SUPPRESS,
+            nargs="?" if is_switch else None,
+            const="true" if is_switch else None,
+            metavar="|".join(entry.meta.kind.choices) or entry.meta.kind.unit.upper().replace(" ", "_"),
+            help=_help(entry, getattr(defaults, entry.name)),
+        )
+
+
+def _help(entry: Setting, default: object) -> str:
+    return f"{entry.meta.meaning} (default: {entry.meta.default_text or entry.show(default)})".replace("%", "%%")

@@ -1,0 +1,146 @@
+"""The store in one SQLite file: writes go through the one writer thread, reads through a connection that cannot write.
+
+The order of opening is the order of trust: folder, lock, file, schema, reader. Closing runs it backwards, also when
+opening stopped half way: an aiosqlite connection left open would keep the process from ever ending.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Self
+
+import aiosqlite
+
+from foreman.core.errors import StorageFailed
+from foreman.core.job import Answer, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome
+from foreman.engine import database, lock, statements
+from foreman.engine.store import Attempt, Finished, StoreUsage
+from foreman.engine.writer import Writer, storage_error
+
+# Steps with bodies above this many bytes are committed alone, so that small ones do not wait for them.
+BIG: Final = 1024 * 1024
+# Answers above this many bytes are (de)compressed in a thread of their own.
+SLOW: Final = 64 * 1024
+
+
+class SqliteStore:
+    """A Store; see there. `failed` resolves when it can never write again: the process had better end."""
+
+    def __init__(
+        self, path: Path, boot_id: str, writer: Writer, reader: aiosqlite.Connection, stack: AsyncExitStack
+    ) -> None:
+        self._path = path
+        self._boot_id = boot_id
+        self._writer = writer
+        self._reader = reader
+        self._stack = stack
+        self._inode = path.stat().st_ino
+        self.failed = writer.failed
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path, boot_id: str) -> AsyncIterator[Self]:
+        """Open or create the database. `boot_id` names this process and is never used again.
+
+        Raises StoreUnusable: too new, damaged, another program's, not writable, held by another foreman, on a file
+        system that cannot hold it, or SQLite is too old.
+        """
+        async with AsyncExitStack() as stack:
+            database.make_folder(path)
+            stack.enter_context(lock.hold(path))
+            database.make_private(path)
+            writer = Writer(partial(database.connect, path), path.with_name(path.name + "-wal"))
+            stack.push_async_callback(writer.close)
+            await writer.open()
+            reader = await stack.enter_async_context(aiosqlite.connect(path, isolation_level=None))
+            for setting in database.READER_SETTINGS:
+                await reader.execute_fetchall(setting)
+            yield cls(path, boot_id, writer, reader, stack)
+
+    async def close(self) -> None:
+        """Finish what was handed over and close; leaving `open` does the same. Safe to call twice."""
+        await self._stack.aclose()
+
+    async def submit(self, job: NewJob) -> int:
+        return await self._writer.run(partial(statements.submit, job=job), alone=len(job.payload.body) > BIG)
+
+    async def claim(self, hot: Hot, now: int) -> Claim | None:
+        return await self._writer.run(partial(statements.claim, owner=self._boot_id, hot=hot, now=now))
+
+    async def finish(self, seq: int, outcome: Outcome, claim: Hot | None = None) -> Finished:
+        packed = None
+        if outcome.answer is not None:
+            body = outcome.answer.body
+            packed = await asyncio.to_thread(statements.pack, body) if len(body) > SLOW else statements.pack(body)
+        step = partial(statements.finish, owner=self._boot_id, seq=seq, outcome=outcome, packed=packed, hot=claim)
+        return await self._writer.run(step, alone=packed is not None and len(packed[1]) > BIG)
+
+    async def hand_back(self, seq: int, back: HandBack, claim: Hot | None = None) -> Finished:
+        return await self._writer.run(partial(statements.hand_back, owner=self._boot_id, seq=seq, back=back, hot=claim))
+
+    def note_working(self, seq: int, at: int) -> None:
+        self._writer.later(partial(statements.note_working, owner=self._boot_id, seq=seq, at=at))
+
+    async def cancel(self, id: str, at: int) -> JobState | None:  # noqa: A002
+        return await self._writer.run(partial(statements.cancel, id_=id, at=at))
+
+    async def recover(self, now: int, drop_attached: bool) -> None:
+        step = partial(statements.recover, owner=self._boot_id, now=now, drop_attached=drop_attached)
+        await self._writer.run(step)
+
+    async def prune(self, before: int, max_bytes: int, limit: int = 200) -> int:
+        ((kept,),) = await self._read(statements.FINISHED_BYTES)
+        step = partial(statements.prune, before=before, excess=kept - max_bytes, limit=limit)
+        gone = await self._writer.run(step, durable=False)
+        while await self._writer.run_bare(statements.free_pages):
+            pass
+        return gone
+
+    async def get(self, id: str) -> Job | None:  # noqa: A002
+        rows = await self._read(statements.JOB, id)
+        return statements.job_of(rows[0]) if rows else None
+
+    async def answer(self, id: str) -> Answer | None:  # noqa: A002
+        rows = await self._read(statements.ANSWER, id)
+        if not rows:
+            return None
+        if len(rows[0][-1]) > SLOW:
+            return await asyncio.to_thread(statements.answer_of, rows[0])
+        return statements.answer_of(rows[0])
+
+    async def attempts(self, id: str) -> list[Attempt]:  # noqa: A002
+        return [Attempt(*row) for row in await self._read(statements.ATTEMPTS, id)]
+
+    async def depth(self) -> dict[tuple[str, str], int]:
+        return {(model, load_key): count for model, load_key, count in await self._read(statements.DEPTH)}
+
+    async def next_due(self) -> int | None:
+        return await self._number(statements.NEXT_DUE)
+
+    async def oldest_queued(self) -> int | None:
+        return await self._number(statements.OLDEST_QUEUED)
+
+    async def usage(self) -> StoreUsage:
+        """Raises StorageFailed when the file was removed or replaced: writes would go nowhere."""
+        try:
+            file = self._path.stat()
+            log_bytes = self._path.with_name(self._path.name + "-wal").stat().st_size
+        except OSError as error:
+            raise StorageFailed(f"the database {self._path} is gone: {error.strerror}") from error
+        if file.st_ino != self._inode:
+            raise StorageFailed(f"the database {self._path} was replaced")
+        return StoreUsage(file.st_size, log_bytes, sqlite3.sqlite_version)
+
+    async def _number(self, sql: str) -> int | None:
+        ((number,),) = await self._read(sql)
+        return None if number is None else int(number)
+
+    async def _read(self, sql: str, *values: Any) -> list[statements.Row]:
+        """All rows at once: a cursor kept open would keep the log from being cut."""
+        try:
+            return [tuple(row) for row in await self._reader.execute_fetchall(sql, values)]
+        except sqlite3.Error as error:
+            raise storage_error(error) from error

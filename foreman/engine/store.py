@@ -1,0 +1,104 @@
+"""The Store: where jobs live, as the engine sees it.
+
+Owns the interface and the small values it speaks. Every time is unix milliseconds and passed in by the caller:
+a store reads no clock. A call that changes something has fully happened, and will survive a power cut, when it
+returns; once handed over it happens even if the caller is cancelled meanwhile. Knows nothing of SQL.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from foreman.core.job import Answer, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What became of a `finish` or `hand_back`.
+
+    `applied` is False when the caller no longer owned the job; then nothing was changed and nothing claimed.
+    `state` is the job's state afterwards, None for an unknown job. `next` is the job claimed in the same step.
+    """
+
+    applied: bool
+    state: JobState | None
+    next: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try. `n` counts all tries, also those a hand-back did not count.
+
+    `outcome` is a finished state, `requeued` or `crashed`; None while the try runs.
+    """
+
+    n: int
+    started_at: int
+    ended_at: int | None
+    outcome: str | None
+    error_code: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUsage:
+    """Sizes in bytes, and the version of the SQLite library that is really loaded."""
+
+    db_bytes: int
+    wal_bytes: int
+    sqlite_version: str
+
+
+class Store(Protocol):
+    """All methods that write raise StorageFull (no room) or StorageFailed (locked, damaged, closed);
+    all that read raise StorageFailed."""
+
+    async def submit(self, job: NewJob) -> int:
+        """Keep a new job; its `seq`, the place in the order of arrival."""
+
+    async def claim(self, hot: Hot, now: int) -> Claim | None:
+        """Take the next local job for this process and count the attempt.
+
+        First the oldest whose load key is hot, else the oldest whose model is hot, else the oldest of all; a
+        delayed job takes part from its `not_before` on. None when nothing is ready or the lane is taken.
+        """
+
+    async def finish(self, seq: int, outcome: Outcome, claim: Hot | None = None) -> Finished:
+        """End a claimed job, and claim the next one in the same step when `claim` is given.
+
+        A job somebody asked to cancel ends as cancelled, unless it is done.
+        """
+
+    async def hand_back(self, seq: int, back: HandBack, claim: Hot | None = None) -> Finished:
+        """Put a claimed job back in its place, or end it if somebody asked to cancel it; claims as `finish` does."""
+
+    def note_working(self, seq: int, at: int) -> None:
+        """Note that the first byte of the answer came at `at`. Not durable by itself: it rides with the next write."""
+
+    async def cancel(self, id: str, at: int) -> JobState | None:  # noqa: A002
+        """Cancel a queued job at once, mark a claimed one; the state afterwards, None for an unknown job."""
+
+    async def recover(self, now: int, drop_attached: bool) -> None:
+        """Settle what an earlier process left in flight; to be called before anything else. Idempotent."""
+
+    async def prune(self, before: int, max_bytes: int, limit: int = 200) -> int:
+        """Forget some finished jobs: those finished before `before`, and the oldest while bodies exceed `max_bytes`.
+
+        How many were forgotten, at most `limit`; the caller repeats until it is 0.
+        """
+
+    async def get(self, id: str) -> Job | None: ...  # noqa: A002
+
+    async def answer(self, id: str) -> Answer | None: ...  # noqa: A002
+
+    async def attempts(self, id: str) -> list[Attempt]: ...  # noqa: A002
+
+    async def depth(self) -> dict[tuple[str, str], int]:
+        """Queued jobs by (model, load key), delayed ones too. Costs time: meant for the start."""
+
+    async def next_due(self) -> int | None:
+        """When the first delayed job becomes ready."""
+
+    async def oldest_queued(self) -> int | None:
+        """When the queued job that waits longest was created."""
+
+    async def usage(self) -> StoreUsage: ...

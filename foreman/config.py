@@ -291,7 +291,7 @@ def _from_file(config_path: Path | None, environ: Mapping[str, str]) -> _Given:
         raise ConfigError(f"the config file {path} does not exist") from error
     except OSError as error:
         raise ConfigError(f"the config file {path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except ValueError as error:  # also a number of thousands of digits, which tomllib passes on as it comes
         raise ConfigError(f"the config file {path} is not TOML: {error}") from error
     for name in table:
         if name not in _BY_NAME:
@@ -351,20 +351,23 @@ _KEY_MIN: Final = 16
 def read_api_key(path: Path) -> str:
     """The shared key: the first line of a file that only its owner can read. Raises ConfigError."""
     try:
-        # A named pipe would block the start; a device or directory is no key either.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            head = file.read(_KEY_FILE_LIMIT) if stat.S_ISREG(mode) else b""
     except OSError as error:
         raise ConfigError(f"api_key_file {path} cannot be read: {error.strerror}") from error
-    with os.fdopen(handle, "rb") as file:
-        mode = os.fstat(handle).st_mode
-        if not stat.S_ISREG(mode):
-            raise ConfigError(f"api_key_file {path} is not a file")
-        if mode & 0o077:
-            raise ConfigError(f"api_key_file {path} is open to other users: chmod 600 it")
-        head = file.read(_KEY_FILE_LIMIT)
+    if not stat.S_ISREG(mode):
+        raise ConfigError(f"api_key_file {path} is not a file")
+    if mode & 0o077:
+        raise ConfigError(f"api_key_file {path} is open to other users: chmod 600 it")
     key = head.partition(b"\n")[0].strip()
     if len(key) < _KEY_MIN:
         raise ConfigError(f"api_key_file {path} must hold a key of at least {_KEY_MIN} characters in its first line")
     if not all(0x21 <= byte <= 0x7E for byte in key):
         raise ConfigError(f"api_key_file {path} must hold a key of visible ASCII characters without spaces")
     return key.decode("ascii")
+
+
+def _open_without_waiting(path: str, mode: int) -> int:
+    # Opening a named pipe would else wait for its writer, and the start with it.
+    return os.open(path, mode | os.O_NONBLOCK)

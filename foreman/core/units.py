@@ -4,8 +4,8 @@ Every reader takes what a flag, an environment variable or a TOML file gives (te
 ValueError with words that complete the sentence "the value must be ...".
 """
 
-import math
 import re
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
@@ -15,10 +15,9 @@ MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 TIB: Final = 1024 * GIB
 
-_SIZES: Final = {
-    **{"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12},
-    **{"kib": KIB, "mib": MIB, "gib": GIB, "tib": TIB},
-}
+_DECIMAL: Final = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_BINARY: Final = {"kib": KIB, "mib": MIB, "gib": GIB, "tib": TIB}
+_SIZES: Final = _DECIMAL | _BINARY
 _TIMES: Final = {
     "ns": Decimal("1e-9"),
     "us": Decimal("1e-6"),
@@ -73,7 +72,7 @@ def read_hours(value: object) -> float:
 
 
 def _read_time(value: object, unit: Decimal, problem: str) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         return float(value)
     text = value.strip() if isinstance(value, str) else ""
     if re.fullmatch(_NUMBER, text):

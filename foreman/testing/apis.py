@@ -1,0 +1,129 @@
+"""The table of inference APIs: what each wants of a request and how it refuses one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from foreman.testing.answers import ollama
+from foreman.testing.answers.answer import Answer, go_json
+from foreman.testing.gojson import Fields, Refusal, encode
+from foreman.testing.models import StubModel
+from foreman.testing.reply import Reply
+
+
+class Shape(StrEnum):
+    """Whose error object an API answers with."""
+
+    OLLAMA = "ollama"
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+
+def refused(shape: Shape, error: Refusal) -> Answer:
+    """The error in the API's own shape."""
+    if shape is Shape.OLLAMA:
+        body = encode({"error": error.text})
+        return Answer(error.status, "application/json; charset=utf-8", (body,))
+    if shape is Shape.ANTHROPIC:
+        detail = {"type": _ANTHROPIC_TYPES.get(error.status, "api_error"), "message": error.text}
+        return go_json({"type": "error", "error": detail, "request_id": "req_0123456789abcdef"}, error.status)
+    kind = {400: "invalid_request_error", 404: "not_found_error"}.get(error.status, "api_error")
+    return go_json({"error": {"message": error.text, "type": kind, "param": None, "code": None}}, error.status)
+
+
+_ANTHROPIC_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    529: "overloaded_error",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """One inference route. `verb` is what a model that cannot do it "does not support"."""
+
+    path: str
+    shape: Shape
+    capability: str
+    verb: str
+    answer: Callable[[Fields, Reply], Answer]
+    no_model: tuple[int, str]
+    empty: str = "EOF"
+    unknown: str = "model '{}' not found"
+    loads_when_empty: str = ""
+
+    def model_name(self, fields: Fields) -> str:
+        """Raises Refusal when the request names no model."""
+        name = fields.get("model")
+        if name is not None and not isinstance(name, str):
+            raise Refusal(400, "json: cannot unmarshal value into Go struct field .model of type string")
+        if not name or not name.strip():
+            raise Refusal(*self.no_model)
+        return name
+
+    def only_loads(self, fields: Fields) -> bool:
+        """Whether the request has nothing to say, which on Ollama's own routes loads or unloads the model."""
+        return bool(self.loads_when_empty) and not fields.get(self.loads_when_empty) and not fields.get("images")
+
+    def check(self, name: str, model: StubModel, fields: Fields) -> None:
+        """Raises Refusal(400) when the model cannot do what is asked."""
+        if self.capability not in model.capabilities and not (self.capability == "embedding"):
+            raise Refusal(400, f'"{name}" does not support {self.verb}')
+        if fields.get("tools") and "tools" not in model.capabilities:
+            raise Refusal(400, f"registry.ollama.ai/library/{model.name} does not support tools")
+        if fields.get("think") and "thinking" not in model.capabilities:
+            raise Refusal(400, f'"{name}" does not support thinking')
+
+
+def _embed(render: Callable[[Fields], Answer]) -> Callable[[Fields, Reply], Answer]:
+    return lambda fields, _: render(fields)
+
+
+_MODEL_REQUIRED: Final = (400, "model is required")
+_MODEL_EMPTY: Final = (404, "model '' not found")
+_PULL_FIRST: Final = 'model "{}" not found, try pulling it first'
+
+
+def _ollama(path: str, answer: Callable[[Fields, Reply], Answer], **more: Any) -> Api:
+    return Api(path=path, shape=Shape.OLLAMA, answer=answer, empty="missing request body", **more)
+
+
+APIS: Final = (
+    _ollama(
+        "/api/generate",
+        ollama.generate,
+        capability="completion",
+        verb="generate",
+        no_model=_MODEL_EMPTY,
+        loads_when_empty="prompt",
+    ),
+    _ollama(
+        "/api/chat",
+        ollama.chat,
+        capability="completion",
+        verb="chat",
+        no_model=_MODEL_REQUIRED,
+        loads_when_empty="messages",
+    ),
+    _ollama(
+        "/api/embed",
+        _embed(ollama.embed),
+        capability="embedding",
+        verb="embeddings",
+        no_model=_MODEL_EMPTY,
+        unknown=_PULL_FIRST,
+    ),
+    _ollama(
+        "/api/embeddings",
+        _embed(ollama.embeddings),
+        capability="embedding",
+        verb="embeddings",
+        no_model=_MODEL_REQUIRED,
+        unknown=_PULL_FIRST,
+    ),
+)

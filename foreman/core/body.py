@@ -1,0 +1,141 @@
+"""What a JSON request body says, read as leniently as Ollama reads it, and the splice of one value.
+
+Rules: only the first JSON value counts and bytes after it are ignored; keys match in any case; of duplicate keys the
+last one wins, but null leaves a string as it was, clears everything else, and duplicate `options` merge; bad UTF-8
+and lone surrogates are replaced (Go's encoding/json, which decodes every body on the other side).
+It must not know what a field means on which route, nor change any byte it was not asked to change.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from foreman.core.jsonscan import NotJSON, members
+from foreman.core.jsonvalue import CONTAINER, Scalar, scalar, text
+
+_FIELDS: Final = frozenset({"model", "stream", "keep_alive", "options", "prompt", "messages", "shift"})
+_FOLDING: Final = str.maketrans({"\u017f": "s", "\u212a": "k"})
+_SCALARS: Final = (str, int, float, bool, type(None))
+
+
+@dataclass(slots=True)
+class RequestBody:
+    """The fields foreman looks at. `has_prompt` and `has_messages`: present and not empty.
+
+    `keep_alive` is None when it is absent or null. It and the options are CONTAINER where the body has an object or
+    an array: nothing that Ollama accepts there and foreman needs is one.
+    """
+
+    model: str = ""
+    stream: bool | None = None
+    keep_alive: Scalar = None
+    options: dict[str, Scalar] = field(default_factory=dict)
+    has_prompt: bool = False
+    has_messages: bool = False
+    shift: bool | None = None
+
+    @property
+    def has_keep_alive(self) -> bool:
+        return self.keep_alive is not None
+
+
+def read(body: bytes) -> RequestBody | None:
+    """Read `body`; None when the target too would refuse it, or would find no model in it."""
+    try:
+        values = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _read_exactly(body, checked=False)
+    if isinstance(values, dict) and _is_plain(values, body):
+        return _read_quickly(values)
+    return _read_exactly(body, checked=True)
+
+
+def set_keep_alive(body: bytes, value: str) -> bytes:
+    """Put `value` (a duration such as "30m") in the place of every top-level keep_alive; all other bytes stay.
+
+    `body` must be one that `read` could read. It is returned itself when it has no keep_alive.
+    """
+    pieces: list[bytes] = []
+    position = 0
+    for key, (start, end) in members(body, checked=True):
+        if _name(body[slice(*key)]) == "keep_alive":
+            pieces += (body[position:start], orjson.dumps(value))
+            position = end
+    return b"".join([*pieces, body[position:]]) if pieces else body
+
+
+def _is_plain(values: dict[str, Any], body: bytes) -> bool:
+    """Whether the last of duplicate keys, which is all that a parser keeps, is all that counts."""
+    return (
+        all(key.isascii() and key == key.lower() for key in values)
+        and isinstance(values.get("model"), str)
+        and isinstance(values.get("prompt", ""), str)
+        and isinstance(values.get("messages"), list | None)
+        and isinstance(values.get("stream"), bool | None)
+        and isinstance(values.get("shift"), bool | None)
+        and isinstance(values.get("keep_alive"), _SCALARS)
+        and isinstance(values.get("options"), dict | None)
+        and ("options" not in values or _is_named_once(body))
+    )
+
+
+def _is_named_once(body: bytes) -> bool:
+    """Whether there is one key `options`. Its letters can also be written as \\u006f to \\u0074, which nobody does."""
+    return body.count(b'"options"') == 1 and b"\\u006" not in body and b"\\u007" not in body
+
+
+def _read_quickly(values: dict[str, Any]) -> RequestBody | None:
+    options = values.get("options") or {}
+    found = RequestBody(
+        model=values["model"],
+        stream=values.get("stream"),
+        keep_alive=values.get("keep_alive"),
+        options={name: value if isinstance(value, _SCALARS) else CONTAINER for name, value in options.items()},
+        has_prompt=bool(values.get("prompt")),
+        has_messages=bool(values.get("messages")),
+        shift=values.get("shift"),
+    )
+    return found if found.model else None
+
+
+def _read_exactly(body: bytes, *, checked: bool) -> RequestBody | None:
+    found = RequestBody()
+    try:
+        for key, value in members(body, checked=checked):
+            name = _name(body[slice(*key)])
+            if name in _FIELDS:
+                _set(found, name, body[slice(*value)])
+    except NotJSON:
+        return None
+    return found if found.model else None
+
+
+def _set(found: RequestBody, name: str, token: bytes) -> None:
+    """What Go does with one more member. A value of a wrong type changes nothing here; Ollama answers it with a 400."""
+    value = scalar(token)
+    match name, value:
+        case "model", str():
+            found.model = value
+        case "prompt", str():
+            found.has_prompt = value != ""
+        case ("stream", bool() | None) | ("shift", bool() | None):
+            setattr(found, name, value)
+        case "keep_alive", _:
+            found.keep_alive = value
+        case "messages", None:
+            found.has_messages = False
+        case "messages", () if token[:1] == b"[":
+            found.has_messages = token[1:-1].strip(b" \t\r\n") != b""
+        case "options", None:
+            found.options.clear()
+        case "options", () if token[:1] == b"{":
+            found.options |= {
+                text(token[slice(*option)]): scalar(token[slice(*value)])
+                for option, value in members(token, checked=True)
+            }
+
+
+def _name(key: bytes) -> str:
+    """The key as Go compares it with a field name: simple case folding, where two letters beyond ASCII fold into it."""
+    return text(key).translate(_FOLDING).lower()

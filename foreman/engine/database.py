@@ -1,4 +1,4 @@
-"""The database file: made private, checked, and opened with the settings the store relies on.
+"""The database file: made private, locked, checked, and opened with the settings the store relies on.
 
 Whatever is wrong is one StoreUnusable with one line. A damaged file is never replaced. Knows nothing of jobs.
 """
@@ -7,11 +7,13 @@ import os
 import sqlite3
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
 from foreman.core.errors import StoreUnusable
-from foreman.engine import migrations
+from foreman.engine import lock, migrations
 
 # STRICT tables came with 3.37, json_each built in with 3.38.
 SQLITE_FLOOR: Final = (3, 38, 0)
@@ -42,11 +44,24 @@ READER_SETTINGS: Final = (
 )
 
 
-def make_folder(path: Path) -> None:
-    """Make the folder of `path`, and those above it, for the owner alone; a folder that exists stays as it is."""
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """The writing connection, migrated and ready; the lock on the database is held until it is closed.
+
+    Raises StoreUnusable: SQLite is too old; the database is another program's, too new, damaged, not writable, held by
+    another foreman, or on a file system that cannot hold it.
+    """
     if sqlite3.sqlite_version_info < SQLITE_FLOOR:
         floor = ".".join(map(str, SQLITE_FLOOR))
-        raise StoreUnusable(f"Python's SQLite is {sqlite3.sqlite_version}; foreman needs {floor} or newer")
+        raise StoreUnusable(f"Python's SQLite is {sqlite3.sqlite_version}, foreman needs {floor} or newer")
+    _make_folder(path)
+    with lock.held(path):
+        _make_private(path)
+        with closing(_connected(path)) as connection:
+            yield connection
+
+
+def _make_folder(path: Path) -> None:
     missing = [folder for folder in path.parents if not folder.exists()]
     try:
         for folder in reversed(missing):
@@ -57,10 +72,10 @@ def make_folder(path: Path) -> None:
         raise StoreUnusable(f"cannot write in the folder {path.parent}")
 
 
-def make_private(path: Path) -> None:
+def _make_private(path: Path) -> None:
     """Make an empty file for the owner alone, or take other people's rights from the one there.
 
-    SQLite gives its log and shared memory the mode of the database file. An existing file is not opened: closing
+    SQLite gives its log and shared memory the mode of the database file. An existing file is not opened here: closing
     the descriptor would drop SQLite's locks on it.
     """
     try:
@@ -72,8 +87,7 @@ def make_private(path: Path) -> None:
 
 
 def _tighten(path: Path) -> None:
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(path.stat().st_mode):
         raise StoreUnusable(f"{path} is not a file")
     if not os.access(path, os.R_OK | os.W_OK):
         raise StoreUnusable(f"the database {path} is not readable and writable for this user")
@@ -82,8 +96,7 @@ def _tighten(path: Path) -> None:
             file.chmod(0o600)
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """The writing connection, migrated and ready. Raises StoreUnusable."""
+def _connected(path: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
         try:

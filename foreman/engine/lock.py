@@ -15,7 +15,7 @@ from foreman.core.errors import StoreUnusable
 
 
 @contextmanager
-def hold(database: Path) -> Iterator[None]:
+def held(database: Path) -> Iterator[None]:
     """Hold the lock of `database`. Raises StoreUnusable, naming the holder's pid, when another process has it."""
     path = database.with_name(database.name + ".lock")
     try:

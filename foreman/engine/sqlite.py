@@ -1,7 +1,7 @@
 """The store in one SQLite file: writes go through the one writer thread, reads through a connection that cannot write.
 
-The order of opening is the order of trust: folder, lock, file, schema, reader. Closing runs it backwards, also when
-opening stopped half way: an aiosqlite connection left open would keep the process from ever ending.
+Closing runs the opening backwards, reader first, also when it stopped half way: an aiosqlite connection left open would
+keep the process from ever ending, and the last connection to close is the one that checkpoints.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ import aiosqlite
 
 from foreman.core.errors import StorageFailed
 from foreman.core.job import Answer, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome
-from foreman.engine import database, lock, statements
+from foreman.engine import database, statements, steps
 from foreman.engine.store import Attempt, Finished, StoreUsage
-from foreman.engine.writer import Writer, storage_error
+from foreman.engine.writer import Writer
 
 # Steps with bodies above this many bytes are committed alone, so that small ones do not wait for them.
 BIG: Final = 1024 * 1024
@@ -45,14 +45,10 @@ class SqliteStore:
     async def open(cls, path: Path, boot_id: str) -> AsyncIterator[Self]:
         """Open or create the database. `boot_id` names this process and is never used again.
 
-        Raises StoreUnusable: too new, damaged, another program's, not writable, held by another foreman, on a file
-        system that cannot hold it, or SQLite is too old.
+        Raises StoreUnusable; see `database.opened`.
         """
         async with AsyncExitStack() as stack:
-            database.make_folder(path)
-            stack.enter_context(lock.hold(path))
-            database.make_private(path)
-            writer = Writer(partial(database.connect, path), path.with_name(path.name + "-wal"))
+            writer = Writer(partial(database.opened, path), path.with_name(path.name + "-wal"))
             stack.push_async_callback(writer.close)
             await writer.open()
             reader = await stack.enter_async_context(aiosqlite.connect(path, isolation_level=None))
@@ -65,51 +61,55 @@ class SqliteStore:
         await self._stack.aclose()
 
     async def submit(self, job: NewJob) -> int:
-        return await self._writer.run(partial(statements.submit, job=job), alone=len(job.payload.body) > BIG)
+        return await self._writer.run(partial(steps.submit, job=job), alone=len(job.payload.body) > BIG)
 
     async def claim(self, hot: Hot, now: int) -> Claim | None:
-        return await self._writer.run(partial(statements.claim, owner=self._boot_id, hot=hot, now=now))
+        return await self._writer.run(partial(steps.claim, owner=self._boot_id, hot=hot, now=now))
 
     async def finish(self, seq: int, outcome: Outcome, claim: Hot | None = None) -> Finished:
+        # Shielded, because packing comes before the handing over.
+        return await asyncio.shield(self._finish(seq, outcome, claim))
+
+    async def _finish(self, seq: int, outcome: Outcome, claim: Hot | None) -> Finished:
         packed = None
         if outcome.answer is not None:
             body = outcome.answer.body
-            packed = await asyncio.to_thread(statements.pack, body) if len(body) > SLOW else statements.pack(body)
-        step = partial(statements.finish, owner=self._boot_id, seq=seq, outcome=outcome, packed=packed, hot=claim)
+            packed = await asyncio.to_thread(steps.pack, body) if len(body) > SLOW else steps.pack(body)
+        step = partial(steps.finish, owner=self._boot_id, seq=seq, outcome=outcome, packed=packed, hot=claim)
         return await self._writer.run(step, alone=packed is not None and len(packed[1]) > BIG)
 
     async def hand_back(self, seq: int, back: HandBack, claim: Hot | None = None) -> Finished:
-        return await self._writer.run(partial(statements.hand_back, owner=self._boot_id, seq=seq, back=back, hot=claim))
+        return await self._writer.run(partial(steps.hand_back, owner=self._boot_id, seq=seq, back=back, hot=claim))
 
     def note_working(self, seq: int, at: int) -> None:
-        self._writer.later(partial(statements.note_working, owner=self._boot_id, seq=seq, at=at))
+        self._writer.later(partial(steps.note_working, owner=self._boot_id, seq=seq, at=at))
 
     async def cancel(self, id: str, at: int) -> JobState | None:  # noqa: A002
-        return await self._writer.run(partial(statements.cancel, id_=id, at=at))
+        return await self._writer.run(partial(steps.cancel, id_=id, at=at))
 
     async def recover(self, now: int, drop_attached: bool) -> None:
-        step = partial(statements.recover, owner=self._boot_id, now=now, drop_attached=drop_attached)
+        step = partial(steps.recover, owner=self._boot_id, now=now, drop_attached=drop_attached)
         await self._writer.run(step)
 
     async def prune(self, before: int, max_bytes: int, limit: int = 200) -> int:
         ((kept,),) = await self._read(statements.FINISHED_BYTES)
-        step = partial(statements.prune, before=before, excess=kept - max_bytes, limit=limit)
+        step = partial(steps.prune, before=before, excess=kept - max_bytes, limit=limit)
         gone = await self._writer.run(step, durable=False)
-        while await self._writer.run_bare(statements.free_pages):
+        while await self._writer.run_bare(steps.free_pages):
             pass
         return gone
 
     async def get(self, id: str) -> Job | None:  # noqa: A002
         rows = await self._read(statements.JOB, id)
-        return statements.job_of(rows[0]) if rows else None
+        return steps.job_of(rows[0]) if rows else None
 
     async def answer(self, id: str) -> Answer | None:  # noqa: A002
         rows = await self._read(statements.ANSWER, id)
         if not rows:
             return None
         if len(rows[0][-1]) > SLOW:
-            return await asyncio.to_thread(statements.answer_of, rows[0])
-        return statements.answer_of(rows[0])
+            return await asyncio.to_thread(steps.answer_of, rows[0])
+        return steps.answer_of(rows[0])
 
     async def attempts(self, id: str) -> list[Attempt]:  # noqa: A002
         return [Attempt(*row) for row in await self._read(statements.ATTEMPTS, id)]
@@ -138,9 +138,9 @@ class SqliteStore:
         ((number,),) = await self._read(sql)
         return None if number is None else int(number)
 
-    async def _read(self, sql: str, *values: Any) -> list[statements.Row]:
+    async def _read(self, sql: str, *values: Any) -> list[steps.Row]:
         """All rows at once: a cursor kept open would keep the log from being cut."""
         try:
             return [tuple(row) for row in await self._reader.execute_fetchall(sql, values)]
-        except sqlite3.Error as error:
-            raise storage_error(error) from error
+        except (sqlite3.Error, ValueError) as error:  # aiosqlite: ValueError once it is closed
+            raise StorageFailed(f"the database could not be read: {error}") from error

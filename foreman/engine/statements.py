@@ -1,30 +1,10 @@
-"""What the store does inside a transaction: the SQL text and the steps made of it.
+"""The SQL of the store, all of it constant text, so that each statement is prepared once.
 
-Each step takes the writing connection and runs inside a transaction that the writer opened. Every move of a job is
-one compare-and-set, fenced by its owner. The text is constant, so that each statement is prepared once.
-Rows of a RETURNING clause are always fetched to the end: an unfinished statement keeps the database locked.
+Every move of a job is one compare-and-set, fenced by its owner. Terms that must match a partial index are written as
+the index has them. `steps.py` puts these together.
 """
 
-import json
-import sqlite3
-import zlib
-from dataclasses import asdict
-from typing import Any, Final
-
-from foreman.core.job import (
-    Answer,
-    Claim,
-    HandBack,
-    Hot,
-    Job,
-    JobState,
-    LoadKey,
-    Mode,
-    NewJob,
-    Outcome,
-    Payload,
-)
-from foreman.engine.store import Finished
+from typing import Final
 
 # In the order of the fields of Job.
 COLUMNS: Final = (
@@ -112,7 +92,9 @@ WHERE state IN ('loading', 'working') AND owner<>:owner"""
 DROP_ATTACHED: Final = """
 UPDATE jobs SET state='cancelled', finished_at=:now, not_before=0, error_code='restarted',
   error='foreman was restarted while the client waited'
-WHERE state='queued' AND mode='attached'"""
+WHERE mode='attached' AND seq IN (
+  SELECT seq FROM jobs WHERE state='queued' AND not_before=0
+  UNION ALL SELECT seq FROM jobs WHERE state='queued' AND not_before>0)"""
 
 FINISHED_BYTES: Final = "SELECT coalesce(sum(bytes), 0) FROM jobs WHERE finished_at IS NOT NULL"
 OLDEST_FINISHED: Final = """
@@ -136,144 +118,3 @@ SELECT min(created_at) FROM (
   SELECT (SELECT created_at FROM jobs WHERE state='queued' AND not_before=0 AND lane=lanes.column1
           ORDER BY seq LIMIT 1) AS created_at FROM (VALUES ('local'), ('remote')) AS lanes
   UNION ALL SELECT created_at FROM jobs WHERE state='queued' AND not_before>0)"""
-
-# Answers of at least this many bytes are compressed; below, the pages saved are not worth the time.
-COMPRESS_FROM: Final = 4096
-# One transaction of a prune deletes about this many bytes at most, for each is overwritten in the log.
-PRUNE_BYTES: Final = 8 * 1024 * 1024
-
-Row = tuple[Any, ...]
-
-
-def job_of(row: Row) -> Job:
-    """A Job from a row of COLUMNS."""
-    seq, id_, state, lane, model, load_key, path, mode, *rest = row
-    client, attempts, max_attempts, not_before, cancel_requested, *tail = rest
-    return Job(
-        seq, id_, JobState(state), lane, model, LoadKey.parse(load_key), path, Mode(mode),
-        client, attempts, max_attempts, not_before, bool(cancel_requested), *tail,
-    )  # fmt: skip
-
-
-def pack(body: bytes) -> tuple[int, bytes]:
-    """How an answer is stored: (enc, bytes)."""
-    if len(body) >= COMPRESS_FROM:
-        packed = zlib.compress(body, 1)
-        if len(packed) < len(body):
-            return 1, packed
-    return 0, body
-
-
-def answer_of(row: Row) -> Answer:
-    """An Answer from a row of ANSWER."""
-    status, headers, enc, complete, body = row
-    return Answer(status, _pairs(headers), zlib.decompress(body) if enc else body, bool(complete))
-
-
-def submit(db: sqlite3.Connection, job: NewJob) -> int:
-    headers = json.dumps(job.payload.headers)
-    row = (
-        job.id, job.lane, job.model, str(job.load_key), job.payload.path, job.mode, job.client, job.idem_key,
-        job.req_hash, job.max_attempts, job.not_before, job.created_at, len(headers) + len(job.payload.body),
-    )  # fmt: skip
-    seq = db.execute(SUBMIT, row).lastrowid
-    db.execute(KEEP_PAYLOAD, (seq, headers, job.payload.body))
-    return int(seq or 0)
-
-
-def claim(db: sqlite3.Connection, owner: str, hot: Hot, now: int) -> Claim | None:
-    db.execute(PROMOTE, (now,))
-    hot_keys = {"load_keys": json.dumps(hot.load_keys), "models": json.dumps(hot.models)}
-    rows = db.execute(CLAIM, {"now": now, "owner": owner, **hot_keys}).fetchall()
-    if not rows:
-        return None
-    job = job_of(rows[0])
-    db.execute(OPEN_ATTEMPT, {"seq": job.seq, "owner": owner, "now": now})
-    ((headers, body),) = db.execute(PAYLOAD, (job.seq,)).fetchall()
-    return Claim(job, Payload(job.path, _pairs(headers), body))
-
-
-def note_working(db: sqlite3.Connection, owner: str, seq: int, at: int) -> None:
-    db.execute(NOTE_WORKING, {"seq": seq, "owner": owner, "at": at})
-
-
-def finish(
-    db: sqlite3.Connection, owner: str, seq: int, outcome: Outcome, packed: tuple[int, bytes] | None, hot: Hot | None
-) -> Finished:
-    answer = outcome.answer
-    headers = json.dumps(answer.headers) if answer else ""
-    values = {
-        "seq": seq, "owner": owner, "at": outcome.at, "state": outcome.state, "error_code": outcome.error_code,
-        "error": _text(outcome.error), "status": answer.status if answer else None,
-        "stats": json.dumps(asdict(outcome.stats)), "bytes": len(headers) + len(packed[1]) if packed else 0,
-    }  # fmt: skip
-    finished = _move(db, FINISH, values, hot)
-    if finished.applied and answer and packed:
-        enc, body = packed
-        db.execute(KEEP_RESULT, (seq, answer.status, headers, enc, answer.complete, body))
-    return finished
-
-
-def hand_back(db: sqlite3.Connection, owner: str, seq: int, back: HandBack, hot: Hot | None) -> Finished:
-    values = {
-        "seq": seq, "owner": owner, "at": back.at, "not_before": back.not_before, "error_code": back.error_code,
-        "error": _text(back.error), "uncounted": not back.counted, "crash": back.crash,
-    }  # fmt: skip
-    return _move(db, HAND_BACK, values, hot)
-
-
-def _move(db: sqlite3.Connection, sql: str, values: dict[str, Any], hot: Hot | None) -> Finished:
-    rows = db.execute(sql, values).fetchall()
-    if not rows:
-        rows = db.execute(STATE, (values["seq"],)).fetchall()
-        return Finished(applied=False, state=JobState(rows[0][0]) if rows else None)
-    state = JobState(rows[0][0])
-    outcome = "requeued" if state is JobState.QUEUED else state
-    db.execute(CLOSE_ATTEMPT, {**values, "outcome": outcome})
-    return Finished(True, state, claim(db, values["owner"], hot, values["at"]) if hot is not None else None)
-
-
-def cancel(db: sqlite3.Connection, id_: str, at: int) -> JobState | None:
-    rows = db.execute(CANCEL, {"id": id_, "at": at}).fetchall() or db.execute(STATE_OF_ID, (id_,)).fetchall()
-    return JobState(rows[0][0]) if rows else None
-
-
-def recover(db: sqlite3.Connection, owner: str, now: int, drop_attached: bool) -> None:
-    values = {"owner": owner, "now": now}
-    db.execute(RECOVER_ATTEMPTS, values)
-    db.execute(RECOVER, values)
-    if drop_attached:
-        db.execute(DROP_ATTACHED, {"now": now})
-
-
-def prune(db: sqlite3.Connection, before: int, excess: int, limit: int) -> int:
-    """Delete the oldest finished jobs while they are older than `before` or `excess` bytes are not yet gone."""
-    gone: list[int] = []
-    freed = 0
-    for seq, finished_at, size in db.execute(OLDEST_FINISHED, (limit,)).fetchall():
-        if (finished_at >= before and freed >= excess) or (gone and freed + size > PRUNE_BYTES):
-            break
-        gone.append(seq)
-        freed += size
-    db.execute(FORGET, (json.dumps(gone),))
-    return len(gone)
-
-
-def free_pages(db: sqlite3.Connection) -> bool:
-    """Give freed pages back to the file system, 8 MB at a time; whether more are left. Runs outside a transaction.
-
-    `execute` would free a single page: the module steps a statement without columns once.
-    """
-    ((free,),) = db.execute("PRAGMA freelist_count").fetchall()
-    if free:
-        db.executescript("PRAGMA incremental_vacuum(2000)")
-    return bool(free > 2000)
-
-
-def _pairs(text: str) -> tuple[tuple[str, str], ...]:
-    return tuple((name, value) for name, value in json.loads(text))
-
-
-def _text(text: str | None) -> str | None:
-    """Text a target wrote may hold halves of surrogate pairs, which SQLite cannot store."""
-    return text.encode("utf-8", "replace").decode() if text else text

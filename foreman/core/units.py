@@ -5,7 +5,6 @@ ValueError with words that complete the sentence "the value must be ...".
 """
 
 import re
-import sys
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
@@ -34,6 +33,8 @@ _TIME_PART: Final = re.compile(rf"({_NUMBER})(ns|us|µs|μs|ms|s|m|h)")
 _TIME: Final = re.compile(rf"(?:{_TIME_PART.pattern})+")
 # Go's time.Duration counts nanoseconds in 64 bits.
 _LONGEST_GO_DURATION: Final = Decimal(2**63 - 1) * Decimal("1e-9")
+# A TOML integer may be longer than any float.
+_MOST_NUMBER: Final = 1e18
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
 
@@ -72,7 +73,7 @@ def read_hours(value: object) -> float:
 
 
 def _read_time(value: object, unit: Decimal, problem: str) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _MOST_NUMBER:
         return float(value)
     text = value.strip() if isinstance(value, str) else ""
     if re.fullmatch(_NUMBER, text):

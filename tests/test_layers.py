@@ -38,7 +38,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
 # fmt: off
 PURE = frozenset({
     "abc", "base64", "binascii", "bisect", "codecs", "collections", "collections.abc", "contextlib", "dataclasses",
-    "datetime", "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "ipaddress", "itertools", "json",
+    "datetime", "decimal", "email.message", "email.parser", "email.policy", "email.utils", "enum", "fractions",
+    "functools", "hashlib", "heapq", "ipaddress", "itertools", "json",
     "math", "operator", "orjson", "re", "string", "struct", "textwrap", "types", "typing", "unicodedata",
     "urllib.parse",
 })

@@ -5,7 +5,7 @@
     │   ├── ConfigError       a setting is unknown, of the wrong type or unsafe
     │   └── StoreUnusable     the database is corrupt, too new, read-only or held by another foreman
     ├── RequestError          the caller's fault or the moment's; becomes an HTTP answer
-    │   ├── ModelNotFound  InvalidModelName  BadRequest  BodyTooLarge  BodyEncoded
+    │   ├── ModelNotFound  InvalidModelName  BadRequest  BodyTooLarge  BodyStalled  BodyEncoded
     │   ├── HostRefused  OriginRefused  KeyRefused  NotAllowed
     │   └── QueueFull  Draining  StorageFull  StorageFailed
     ├── TargetError           what talking to the target can end in; the retry policy reads it
@@ -13,6 +13,7 @@
     │   ├── TargetLost        sent, and the connection broke before the answer's head
     │   ├── TargetSilent      sent, and nothing came within the limit
     │   ├── TargetGarbled     the answer is not HTTP, or a redirect
+    │   ├── TargetStatus      an answer to foreman's own question had another status than 200
     │   └── TargetCut         the answer broke off after its head
     ├── JobCancelled          the job was cancelled while somebody read its answer
     ├── JobFailed             the job failed after its answer had begun, or before it could
@@ -71,6 +72,10 @@ class BodyEncoded(RequestError):
     code = "body_encoded"
 
 
+class BodyStalled(RequestError):
+    code = "body_stalled"
+
+
 class HostRefused(RequestError):
     code = "host_refused"
 
@@ -127,6 +132,10 @@ class TargetSilent(TargetError):
 
 class TargetGarbled(TargetError):
     code = "target_garbled"
+
+
+class TargetStatus(TargetError):
+    code = "target_status"
 
 
 class TargetCut(TargetError):

@@ -5,6 +5,7 @@ a store reads no clock. A call that changes something has fully happened, and wi
 returns; once handed over it happens even if the caller is cancelled meanwhile. Knows nothing of SQL.
 """
 
+import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,7 +51,9 @@ class StoreUsage:
 
 class Store(Protocol):
     """All methods that write raise StorageFull (no room) or StorageFailed (locked, damaged, closed);
-    all that read raise StorageFailed."""
+    all that read raise StorageFailed. `failed` resolves when the store can never write again."""
+
+    failed: asyncio.Future[BaseException]
 
     async def submit(self, job: NewJob) -> int:
         """Keep a new job; its `seq`, the place in the order of arrival."""

@@ -1,0 +1,90 @@
+"""The composition root: the only place that calls constructors, and the life of the process from open to close."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from foreman.config import Settings, read_api_key
+from foreman.core.residency import Swap
+from foreman.core.retry import RetryPolicy
+from foreman.engine.attempt import Limits
+from foreman.engine.clock import Clock, SystemClock, millis
+from foreman.engine.engine import Engine, Rules, new_id
+from foreman.engine.live import LiveJobs
+from foreman.engine.poller import Poller
+from foreman.engine.relay import Budget
+from foreman.engine.sqlite import SqliteStore
+from foreman.engine.target import Target
+from foreman.engine.worker import Worker
+from foreman.log import log_event
+from foreman.web.guard import Guard
+from foreman.web.server import application, listening
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def engine_of(settings: Settings, clock: Clock) -> AsyncIterator[Engine]:
+    """The engine with its store open and its target at hand; not yet running."""
+    swap = Swap(settings.swap)
+    limits = Limits(
+        first_byte=settings.first_byte_timeout_seconds,
+        idle=settings.idle_timeout_seconds,
+        probe=settings.probe_seconds,
+        keep_alive=settings.keep_alive,
+        swap=swap,
+        retry=RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds),
+    )
+    rules = Rules(
+        max_queued=settings.max_queued,
+        max_attempts=settings.max_attempts,
+        on_client_gone=settings.on_client_gone,
+        drop_attached=settings.on_restart == "drop-attached",
+        drain_seconds=settings.drain_seconds,
+        retention_seconds=settings.retention_hours * 3600,
+        retention_bytes=settings.retention_bytes,
+    )
+    target = Target(
+        settings.target, connect_timeout=settings.connect_timeout_seconds, probe_timeout=settings.probe_seconds
+    )
+    async with SqliteStore.open(settings.db, new_id(millis(clock))) as store, target:
+        poller = Poller(target, clock, every=settings.poll_seconds, probe_cap=settings.probe_seconds, swap=swap)
+        jobs = LiveJobs(Budget(settings.relay_buffer_bytes))
+        worker = Worker(store, target, poller, jobs, clock, limits)
+        yield Engine(store, target, poller, worker, jobs, clock, rules)
+
+
+async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the drain. `ready` gets the URL.
+
+    Raises StartupError where it cannot start. Any other exception means that a part of the engine died.
+    """
+    key = None if settings.api_key_file is None else read_api_key(settings.api_key_file)
+    async with engine_of(settings, SystemClock()) as engine:
+        await engine.start()
+        guard = Guard(settings.allowed_hosts, settings.allowed_origins, key)
+        async with listening(application(settings, engine, guard), settings.listen) as url:
+            await _until_signalled(engine, lambda: ready(url))
+        await engine.settled()
+
+
+async def _until_signalled(engine: Engine, ready: Callable[[], None]) -> None:
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def signalled() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled)
+    running = asyncio.create_task(engine.run(), name="engine")
+    asked = asyncio.create_task(stop.wait())
+    ready()
+    await asyncio.wait((running, asked), return_when=asyncio.FIRST_COMPLETED)
+    if asked.done():
+        log_event(log, logging.INFO, "draining", "stopping: the running job may end, the queue is kept")
+        await engine.drain(hurry)
+    asked.cancel()
+    await running

@@ -1,0 +1,221 @@
+"""The engine: what the web layer talks to. Takes jobs in, lets readers at their answers, cancels, drains, reports.
+
+Rules:
+1. A job is accepted when the store has it on disk, and only then.
+2. No durable step hangs on the caller's task: a client that leaves in the middle leaves a cancelled job, not half one.
+3. While draining nothing is accepted and nothing is cancelled for a client that had to be sent away.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from ulid import ULID
+
+from foreman.core.errors import Draining, ForemanError, JobCancelled, QueueFull, StorageFailed, StorageFull
+from foreman.core.job import ACTIVE, JobState, LoadKey, Mode, NewJob, Payload
+from foreman.engine.clock import Clock, millis
+from foreman.engine.live import Live, LiveJobs
+from foreman.engine.poller import Poller
+from foreman.engine.relay import Reader
+from foreman.engine.store import Store
+from foreman.engine.target import Target
+from foreman.engine.worker import Worker
+from foreman.log import log_event
+
+log = logging.getLogger(__name__)
+
+RETENTION_SECONDS: Final = 60.0
+# After the drain: how long the worker may take to write down how the last job ended.
+SETTLE_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the engine is told by the settings."""
+
+    max_queued: int
+    max_attempts: int
+    on_client_gone: Literal["cancel", "finish"]
+    drop_attached: bool
+    drain_seconds: float
+    retention_seconds: float
+    retention_bytes: int
+
+
+class Engine:
+    """One queue, one worker, one target. `start`, then `run` until `drain` has returned."""
+
+    def __init__(
+        self, store: Store, target: Target, poller: Poller, worker: Worker, jobs: LiveJobs, clock: Clock, rules: Rules
+    ) -> None:
+        self.store = store
+        self.target = target
+        self.poller = poller
+        self.jobs = jobs
+        self.clock = clock
+        self._worker = worker
+        self._rules = rules
+        self._submitting = 0
+        self._aside: set[asyncio.Task[None]] = set()
+        self.draining = False
+        self.started_at = clock.time()
+        poller.came_back = jobs.wake.set
+
+    def __repr__(self) -> str:
+        return f"<Engine draining={self.draining}, {self.jobs!r}, {self.poller!r}>"
+
+    @property
+    def storage_trouble(self) -> str:
+        """What the store last complained of; empty while it takes writes."""
+        return self._worker.trouble.text
+
+    async def start(self) -> None:
+        """Put back what an earlier process left, before anybody is listened to."""
+        await self.store.recover(millis(self.clock), self._rules.drop_attached)
+        self.jobs.depth.fill(await self.store.depth())
+        self.jobs.wake.set()
+
+    async def run(self) -> None:
+        """Work until drained. An error in any part ends all of it: better a restart than a part that stands still."""
+        async with asyncio.TaskGroup() as group:
+            aside = [group.create_task(part) for part in (self.poller.run(), self._forget(), self._watch_store())]
+            await group.create_task(self._worker.run())
+            for task in aside:
+                task.cancel()
+
+    async def submit(self, payload: Payload, key: LoadKey, client: str, mode: Mode = Mode.ATTACHED) -> Live:
+        """Accept a job; on return it is on disk. Raises QueueFull, Draining, StorageFull or StorageFailed."""
+        if self.draining:
+            raise Draining("foreman is shutting down")
+        if self.jobs.depth.total + self._submitting >= self._rules.max_queued:
+            raise QueueFull(f"the queue is full: {self._rules.max_queued} jobs wait already")
+        now = millis(self.clock)
+        job = NewJob(new_id(now), key.model, key, mode, payload, self._rules.max_attempts, now, client)
+        live = Live(job.id, job.model, key, payload.path, client, self.jobs.relay(), now, mode)
+        self.jobs.expect(live)
+        self._submitting += 1
+        write = asyncio.ensure_future(self.store.submit(job))
+        try:
+            await asyncio.shield(write)
+        except asyncio.CancelledError:
+            self._go_on(self._withdraw(live, write))
+            raise
+        except ForemanError:
+            self.jobs.refused(live)
+            raise
+        finally:
+            self._submitting -= 1
+        self.jobs.queued(live)
+        return live
+
+    def left(self, live: Live, reader: Reader) -> None:
+        """A reader is gone. An attached job that nobody reads any more is cancelled, if the settings say so."""
+        reader.leave()
+        if live.relay.finished or live.relay.readers or self.draining:
+            return
+        if live.mode is Mode.ATTACHED and self._rules.on_client_gone == "cancel":
+            self._go_on(self._cancel_quietly(live))
+
+    async def cancel(self, job_id: str) -> JobState | None:
+        """Cancel a job wherever it stands: the state it is in now, None for an unknown one.
+
+        A queued job is cancelled at once, a running one as soon as the target has let go of it; a finished one stays.
+        """
+        live = self.jobs.get(job_id)
+        if live is not None:
+            live.cancelled = True
+            if live.state in ACTIVE:
+                self._stop(live)
+        state = await self.store.cancel(job_id, millis(self.clock))
+        if state is JobState.CANCELLED and live is not None and live.state is JobState.QUEUED:
+            live.relay.finish(JobCancelled("the job was cancelled"))
+            self.jobs.gone(live, JobState.CANCELLED)
+            log_event(
+                log,
+                logging.INFO,
+                "job_finished",
+                "job cancelled",
+                job=live.id,
+                model=live.model,
+                path=live.path,
+                client=live.client,
+                waited_ms=millis(self.clock) - live.created_at,
+                outcome=JobState.CANCELLED,
+            )
+        return state
+
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Accept nothing more, let the running job end within the drain time (or until `hurry`), hand it back else."""
+        self.draining = True
+        self._worker.stop()
+        for live in list(self.jobs):
+            if live.state is JobState.QUEUED:
+                live.relay.finish(Draining("foreman is shutting down; the job is kept and goes on after the restart"))
+        idle = asyncio.create_task(self._worker.idle.wait())
+        hurried = asyncio.create_task(hurry.wait())
+        waits = (idle, hurried)
+        await asyncio.wait(waits, timeout=self._rules.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
+        running = self.jobs.running
+        if running is not None and running.attempt is not None:
+            running.handed_back = True
+            running.attempt.cancel()
+        await asyncio.wait((idle,), timeout=SETTLE_SECONDS)
+        for wait in waits:
+            wait.cancel()
+
+    async def settled(self) -> None:
+        """Wait until nothing is left to be written for clients that have gone."""
+        await asyncio.gather(*self._aside)
+
+    def _stop(self, live: Live) -> None:
+        """End a running attempt. A load that other queued jobs want is let finish: stopping it would cost them one."""
+        wanted = live.state is JobState.LOADING and self.jobs.depth.wants(str(live.key))
+        if live.attempt is not None and not wanted:
+            live.attempt.cancel()
+
+    async def _withdraw(self, live: Live, write: asyncio.Future[int]) -> None:
+        """The client left while its job was on the way to disk: cancel it there."""
+        try:
+            await write
+        except ForemanError:
+            self.jobs.refused(live)
+            return
+        self.jobs.queued(live)
+        await self._cancel_quietly(live)
+
+    async def _cancel_quietly(self, live: Live) -> None:
+        """Cancel for a client that is gone. A store that takes no writes does not matter: the worker skips the job."""
+        try:
+            await self.cancel(live.id)
+        except (StorageFull, StorageFailed) as error:
+            log_event(log, logging.WARNING, "cancel_unsaved", "a cancel could not be written", job=live.id, error=error)
+
+    def _go_on(self, step: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(step)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+    async def _watch_store(self) -> None:
+        error = await asyncio.shield(self.store.failed)
+        raise StorageFailed("the database can no longer be written") from error
+
+    async def _forget(self) -> None:
+        """Delete finished jobs that are too old or take too much room, a few at a time."""
+        pause = asyncio.Event()
+        while True:
+            before = millis(self.clock) - int(self._rules.retention_seconds * 1000)
+            try:
+                while await self.store.prune(before, self._rules.retention_bytes):
+                    pass
+            except (StorageFull, StorageFailed) as error:
+                log_event(log, logging.WARNING, "prune_failed", "old jobs could not be deleted", error=error)
+            await self.clock.wait(pause, RETENTION_SECONDS)
+
+
+def new_id(now: int) -> str:
+    """A ULID of this millisecond with fresh randomness: ids are public, so none may be guessed from another."""
+    return str(ULID.from_bytes(now.to_bytes(6, "big") + os.urandom(10)))

@@ -1,0 +1,148 @@
+"""The jobs of this process that are not finished yet: what is queued and by which load key, and who reads what.
+
+The store holds the truth; here is only what it does not know: relays, the attempt under way, and counts that would be
+too slow to ask for. Counts follow the results of the store, never the intention.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from foreman.core.job import Claim, Hot, JobState, LoadKey, Mode
+from foreman.engine.relay import Budget, Relay
+
+
+@dataclass(slots=True, eq=False)
+class Live:
+    """One job: its relay, its state as people should see it, and the handles to stop it."""
+
+    id: str
+    model: str
+    key: LoadKey
+    path: str
+    client: str
+    relay: Relay
+    created_at: int
+    mode: Mode = Mode.ATTACHED
+    state: JobState = JobState.QUEUED
+    attempt: asyncio.Task[object] | None = None
+    cancelled: bool = False
+    handed_back: bool = False
+    busy: int = 0
+
+    def __repr__(self) -> str:
+        return f"<Live {self.id} {self.state} {self.key} {self.relay!r}>"
+
+
+@dataclass(slots=True)
+class Depth:
+    """How many jobs are queued, by model and load key."""
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    total: int = 0
+
+    def fill(self, counts: Mapping[tuple[str, str], int]) -> None:
+        self.counts = Counter(counts)
+        self.total = self.counts.total()
+
+    def add(self, model: str, key: str) -> None:
+        self.counts[model, key] += 1
+        self.total += 1
+        if self.counts[model, key] == 0:
+            del self.counts[model, key]
+
+    def remove(self, model: str, key: str) -> None:
+        self.counts[model, key] -= 1
+        self.total -= 1
+        # A claim can be heard of before the submit it followed, so a count may be below zero for a moment.
+        if self.counts[model, key] == 0:
+            del self.counts[model, key]
+
+    def wants(self, key: str) -> bool:
+        """Whether a queued job has this load key."""
+        return any(queued == key for _, queued in self.counts)
+
+    def matches(self, hot: Hot) -> bool:
+        """Whether the next claim would find a job that needs no swap."""
+        return any(model in hot.models or key in hot.load_keys for model, key in self.counts)
+
+    def by_model(self) -> dict[str, int]:
+        models: Counter[str] = Counter()
+        for (model, _), count in self.counts.items():
+            models[model] += count
+        return dict(models.most_common())
+
+
+class LiveJobs:
+    """All living jobs of this process by id, the queue's depth, and the event that wakes the worker."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._by_id: dict[str, Live] = {}
+        self.depth = Depth()
+        self.running: Live | None = None
+        self.wake = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<LiveJobs {self.depth.total} queued, running {self.running!r}>"
+
+    def __iter__(self) -> Iterator[Live]:
+        return iter(self._by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    @property
+    def held_bytes(self) -> int:
+        """What all relays hold together."""
+        return self._budget.used
+
+    def get(self, job_id: str) -> Live | None:
+        return self._by_id.get(job_id)
+
+    def relay(self) -> Relay:
+        return Relay(self._budget)
+
+    def expect(self, live: Live) -> None:
+        """It is on its way to the store. It must be known before it is there: the worker may be told first."""
+        self._by_id[live.id] = live
+
+    def refused(self, live: Live) -> None:
+        """The store did not take it."""
+        self._by_id.pop(live.id, None)
+
+    def queued(self, live: Live) -> None:
+        """The store has it: count it and wake the worker."""
+        self.depth.add(live.model, str(live.key))
+        self.wake.set()
+
+    def taken(self, claim: Claim) -> Live:
+        """The worker has claimed it. A job of an earlier process gets its relay only now."""
+        job = claim.job
+        live = self._by_id.get(job.id)
+        if live is None:
+            live = Live(job.id, job.model, job.load_key, job.path, job.client, self.relay(), job.created_at, job.mode)
+            self._by_id[live.id] = live
+        self.depth.remove(job.model, str(job.load_key))
+        live.state = JobState.LOADING
+        live.cancelled = live.cancelled or job.cancel_requested
+        self.running = live
+        return live
+
+    def returned(self, live: Live) -> None:
+        """It is queued again."""
+        live.state = JobState.QUEUED
+        live.attempt = None
+        self.running = None
+        self.depth.add(live.model, str(live.key))
+
+    def gone(self, live: Live, state: JobState) -> None:
+        """It is finished; who still reads holds the relay."""
+        if live.state is JobState.QUEUED:
+            self.depth.remove(live.model, str(live.key))
+        if self.running is live:
+            self.running = None
+        live.state = state
+        live.attempt = None
+        self._by_id.pop(live.id, None)

@@ -1,0 +1,226 @@
+"""One job's answer on its way from the target to whoever reads it.
+
+Rules:
+1. The worker feeds, readers read; the worker never waits for a reader.
+2. Every reader gets every byte from its own place on, in order, or an error: never a gap, never two attempts mixed.
+3. All relays together hold at most the budget. Beyond it, bytes that every reader has had are dropped first (the answer
+   is then not kept), and after that the readers furthest behind are cut off.
+4. The first bytes stay held until the head and a first chunk are there, so an attempt can fail unseen until then.
+Nothing here knows of HTTP, SQL or the target.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from foreman.core.errors import ForemanError, ReaderCut
+from foreman.core.job import Answer
+
+# A reader that fell behind gets what waits for it in pieces of this size: large enough to be cheap to
+# write, small enough not to double the memory the relay already holds.
+JOIN_BYTES: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Status and headers of the target's answer, as they go to the client."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+
+class Budget:
+    """The bytes that all relays together may hold."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self._holders: dict[Relay, None] = {}
+
+    def __repr__(self) -> str:
+        return f"<Budget {self.used}/{self.limit} bytes, {len(self._holders)} relays>"
+
+    def take(self, relay: "Relay", size: int) -> None:
+        self._holders[relay] = None
+        self.used += size
+        if self.used > self.limit:
+            self._shed()
+
+    def give(self, relay: "Relay", size: int) -> None:
+        self.used -= size
+        if not relay.held:
+            self._holders.pop(relay, None)
+
+    def _shed(self) -> None:
+        for shed in (Relay.drop_read, Relay.cut_slowest):
+            # Oldest first: a finished answer that somebody does not fetch goes before a living one.
+            for relay in list(self._holders):
+                while self.used > self.limit and shed(relay):
+                    pass
+
+
+class Relay:
+    """The answer of one job: fed by the worker, read by any number of readers."""
+
+    __slots__ = ("_base", "_budget", "_chunks", "_readers", "complete", "error", "finished", "head", "held", "size")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._chunks: list[bytes] = []
+        self._base = 0  # the number of the first chunk still held
+        self._readers: dict[Reader, None] = {}
+        self.head: Head | None = None
+        self.held = 0
+        self.size = 0
+        self.complete = True  # no byte was dropped
+        self.finished = False
+        self.error: ForemanError | None = None
+
+    def __repr__(self) -> str:
+        state = "finished" if self.finished else "open" if self.head else "waiting"
+        return f"<Relay {state}, {self.size} bytes, {self.held} held, {len(self._readers)} readers>"
+
+    @property
+    def readers(self) -> int:
+        return len(self._readers)
+
+    @property
+    def released(self) -> bool:
+        """Whether anything of this answer can have reached a reader."""
+        return self.head is not None
+
+    def begin(self, head: Head) -> None:
+        self.head = head
+        self._wake()
+
+    def feed(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self.size += len(chunk)
+        self.held += len(chunk)
+        self._budget.take(self, len(chunk))
+        self._wake()
+
+    def finish(self, error: ForemanError | None = None) -> None:
+        """No byte follows. With an error, every reader gets it after the last byte. Later calls change nothing."""
+        if not self.finished:
+            self.finished = True
+            self.error = error
+            self._wake()
+            self._let_go()
+
+    def answer(self) -> Answer | None:
+        """What is to be kept, or None where no answer began."""
+        if self.head is None:
+            return None
+        whole = self.complete and self.error is None
+        return Answer(self.head.status, self.head.headers, b"".join(self._chunks) if self.complete else b"", whole)
+
+    def reader(self) -> "Reader":
+        reader = Reader(self)
+        self._readers[reader] = None
+        return reader
+
+    def leave(self, reader: "Reader") -> None:
+        self._readers.pop(reader, None)
+        self._let_go()
+
+    def chunks_from(self, number: int) -> tuple[bytes, int] | None:
+        """The bytes from chunk `number` on, joined up to JOIN_BYTES, and the number that follows; None: nothing yet."""
+        at = number - self._base
+        if at >= len(self._chunks):
+            return None
+        if at == len(self._chunks) - 1:
+            return self._chunks[at], number + 1
+        end, size = at, 0
+        while end < len(self._chunks) and (size == 0 or size + len(self._chunks[end]) <= JOIN_BYTES):
+            size += len(self._chunks[end])
+            end += 1
+        return b"".join(self._chunks[at:end]), self._base + end
+
+    def drop_read(self) -> bool:
+        """Drop what every reader has had. Returns whether that freed anything."""
+        behind = min((reader.at for reader in self._readers), default=self._base + len(self._chunks))
+        return self._drop(behind - self._base)
+
+    def cut_slowest(self) -> bool:
+        """Give up the reader furthest behind, with what only it still needed. Returns whether that freed anything."""
+        slowest = min(self._readers, key=lambda reader: reader.at, default=None)
+        if slowest is None:
+            return False
+        del self._readers[slowest]
+        slowest.cut()
+        self.drop_read()
+        return True
+
+    def _drop(self, count: int) -> bool:
+        if count <= 0:
+            return False
+        freed = sum(map(len, self._chunks[:count]))
+        del self._chunks[:count]
+        self._base += count
+        self.held -= freed
+        self.complete = False
+        self._budget.give(self, freed)
+        return freed > 0
+
+    def _let_go(self) -> None:
+        if self.finished and not self._readers and self._chunks:
+            complete = self.complete
+            self._drop(len(self._chunks))
+            self.complete = complete
+
+    def _wake(self) -> None:
+        for reader in self._readers:
+            reader.wake()
+
+
+class Reader:
+    """One reader's place in a relay. `leave()` must be called in the end, whatever happens."""
+
+    __slots__ = ("_cut", "_relay", "_waiter", "at")
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._waiter: asyncio.Future[None] | None = None
+        self._cut = False
+        self.at = 0
+
+    async def head(self) -> Head:
+        """Wait for status and headers. Raises the relay's error where there will be none."""
+        while (head := self._relay.head) is None:
+            if self._relay.error is not None:
+                raise self._relay.error
+            await self._wait()
+        return head
+
+    async def chunk(self) -> bytes | None:
+        """The next bytes, or None after the last. Raises the relay's error after the last byte, or ReaderCut."""
+        while True:
+            if self._cut:
+                raise ReaderCut("the answer was not read for so long that it had to be given up")
+            if (found := self._relay.chunks_from(self.at)) is not None:
+                chunk, self.at = found
+                return chunk
+            if self._relay.finished:
+                if self._relay.error is not None:
+                    raise self._relay.error
+                return None
+            await self._wait()
+
+    def leave(self) -> None:
+        self._relay.leave(self)
+
+    def cut(self) -> None:
+        self._cut = True
+        self.wake()
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None

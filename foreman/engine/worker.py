@@ -1,0 +1,221 @@
+"""The one worker: claims jobs, has the model loaded, sends the request, and settles how it ended.
+
+Rules:
+1. A job is queued again only while its relay has released no byte. After that a failure is final and told in-band.
+2. Only the worker moves a claimed job; everyone else asks (Engine.cancel).
+3. The worker never waits for a client: readers read from the relay. A slow reader costs bounded memory, never time.
+4. An attempt holds no durable write: it may be cancelled at any await. What it came to is written after it has ended.
+5. The next job starts only when the target has let go of this one.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeVar
+
+from foreman.core.errors import Draining, StorageFailed, StorageFull
+from foreman.core.job import Claim, HandBack, Hot, JobState, Outcome
+from foreman.core.residency import hot
+from foreman.engine.attempt import Attempt, Limits, Result
+from foreman.engine.clock import Clock, millis
+from foreman.engine.live import Live, LiveJobs
+from foreman.engine.poller import SWAP_SECONDS, Poller
+from foreman.engine.store import Finished, Store
+from foreman.engine.target import Target
+from foreman.log import log_event
+
+log = logging.getLogger(__name__)
+
+# How long to wait before the store is tried again after it refused a write (a full disk, a foreign lock).
+STORE_PAUSE_SECONDS: Final = 1.0
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class StoreTrouble:
+    """What the store last complained of, empty while it takes writes. Shown in /health."""
+
+    text: str = ""
+
+
+class Worker:
+    """Runs one job at a time until `stop`."""
+
+    def __init__(
+        self, store: Store, target: Target, poller: Poller, jobs: LiveJobs, clock: Clock, limits: Limits
+    ) -> None:
+        self._store = store
+        self._target = target
+        self._poller = poller
+        self._jobs = jobs
+        self._clock = clock
+        self._limits = limits
+        self._stop_asked = asyncio.Event()
+        self._pause = asyncio.Event()  # never set: only waited for
+        self.idle = asyncio.Event()
+        self.trouble = StoreTrouble()
+
+    def __repr__(self) -> str:
+        return f"<Worker running {self._jobs.running!r}>"
+
+    def _stopping(self) -> bool:
+        return self._stop_asked.is_set()
+
+    def stop(self) -> None:
+        """Claim no more; `run` returns after the job at hand."""
+        self._stop_asked.set()
+        self._jobs.wake.set()
+
+    async def run(self) -> None:
+        """Claim and run until stopped. Anything that escapes from here ends the process."""
+        claim: Claim | None = None
+        while not self._stopping() or claim is not None:
+            claim = claim or await self._next()
+            if claim is not None:
+                claim = await self._run_one(claim)
+        self.idle.set()
+
+    async def _next(self) -> Claim | None:
+        """The next job in order; waits for one. None when stopping."""
+        while not self._stopping():
+            await self._until_target_answers()
+            self._jobs.wake.clear()
+            if self._stopping():
+                return None
+            if self._jobs.depth.total == 0:
+                await self._jobs.wake.wait()
+                continue
+            preferred = await self._preferred()
+            claim = await self._persist(partial(self._claim, preferred))
+            if claim is not None:
+                return claim
+            due = await self._store.next_due()
+            pause = None if due is None else max(0.0, due / 1000 - self._clock.time())
+            await self._clock.wait(self._jobs.wake, pause)
+        return None
+
+    async def _claim(self, preferred: Hot) -> Claim | None:
+        return await self._store.claim(preferred, millis(self._clock))
+
+    async def _until_target_answers(self) -> None:
+        """Wait while the target is down. The poller, which probes it, sets the same event as a new job."""
+        while self._poller.reachable is False and not self._stopping():
+            self._jobs.wake.clear()
+            await self._jobs.wake.wait()
+
+    async def _preferred(self) -> Hot:
+        """What the next claim should prefer. Before a swap the target is asked again: others may use it too."""
+        preferred = self._hot()
+        if not self._jobs.depth.matches(preferred):
+            await self._poller.look(max_age=SWAP_SECONDS)
+            preferred = self._hot()
+        return preferred
+
+    def _hot(self) -> Hot:
+        return hot(self._poller.residency, self._poller.models)
+
+    async def _run_one(self, claim: Claim) -> Claim | None:
+        """Run a claimed job to its end, and return the next one where it came with the settling of this."""
+        live = self._jobs.taken(claim)
+        attempt = Attempt(live, claim, self._target, self._poller, self._clock, self._limits)
+        attempt.working = lambda: self._store.note_working(claim.job.seq, millis(self._clock))
+        result = await self._supervised(live, attempt)
+        if isinstance(result, HandBack) and live.cancelled:
+            result = attempt.cancelled()
+        if isinstance(result, Outcome):
+            return await self._settle(live, attempt, result)
+        return await self._hand_back(live, claim, result)
+
+    async def _supervised(self, live: Live, attempt: Attempt) -> Result:
+        """The attempt as a task of its own, so that a cancel stops it wherever it stands, and nothing else."""
+        if live.cancelled:
+            return attempt.cancelled()
+        task = asyncio.create_task(attempt.run(), name=f"attempt {live.id}")
+        live.attempt = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+            return attempt.handed_back() if live.handed_back and not live.cancelled else attempt.cancelled()
+        finally:
+            live.attempt = None
+
+    async def _settle(self, live: Live, attempt: Attempt, outcome: Outcome) -> Claim | None:
+        live.relay.finish(attempt.error)
+        following = self._following()
+        finished = await self._persist(lambda: self._store.finish(attempt.seq, outcome, following))
+        self._jobs.gone(live, outcome.state)
+        self._log_finished(live, attempt, outcome, finished)
+        return finished.next
+
+    async def _hand_back(self, live: Live, claim: Claim, back: HandBack) -> Claim | None:
+        following = self._following() if back.not_before else None
+        finished = await self._persist(lambda: self._store.hand_back(claim.job.seq, back, following))
+        if finished.state is JobState.CANCELLED:
+            self._jobs.gone(live, JobState.CANCELLED)
+        else:
+            self._jobs.returned(live)
+            if self._stopping():
+                live.relay.finish(Draining("foreman is shutting down; the job is kept and goes on after the restart"))
+        log_event(
+            log,
+            logging.WARNING,
+            "job_handed_back",
+            "job goes back to the queue",
+            job=live.id,
+            model=live.model,
+            code=back.error_code,
+            error=back.error,
+            counted=back.counted,
+            attempt=claim.job.attempts,
+            again_in=max(0.0, round((back.not_before - back.at) / 1000, 3)),
+        )
+        return finished.next
+
+    def _following(self) -> Hot | None:
+        """What to claim in the same transaction, or None where the next claim needs a look at the target first."""
+        if self._stopping() or self._poller.reachable is False:
+            return None
+        preferred = self._hot()
+        return preferred if self._jobs.depth.matches(preferred) else None
+
+    async def _persist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """A write that must not be lost: tried again until the store takes it."""
+        while True:
+            try:
+                written = await asyncio.shield(asyncio.ensure_future(write()))
+            except (StorageFull, StorageFailed) as error:
+                log_event(log, logging.ERROR, "store_refused", "the database takes no writes", error=error)
+                self.trouble.text = str(error)
+                await self._clock.wait(self._pause, STORE_PAUSE_SECONDS)
+            else:
+                self.trouble.text = ""
+                return written
+
+    def _log_finished(self, live: Live, attempt: Attempt, outcome: Outcome, finished: Finished) -> None:
+        stats = outcome.stats
+        log_event(
+            log,
+            logging.INFO,
+            "job_finished",
+            f"job {outcome.state}",
+            job=live.id,
+            model=live.model,
+            path=live.path,
+            client=live.client,
+            waited_ms=stats.waited_ms,
+            load_ms=stats.load_ms,
+            first_byte_ms=stats.first_byte_ms,
+            total_ms=stats.total_ms,
+            prompt_tokens=stats.prompt_tokens,
+            output_tokens=stats.output_tokens,
+            outcome=outcome.state,
+            error=outcome.error_code,
+            attempt=attempt.number,
+            fenced=None if finished.applied else True,
+        )

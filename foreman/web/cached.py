@@ -1,0 +1,64 @@
+"""Answers that come from the poller's last look, also while the target sleeps."""
+
+import math
+
+import orjson
+from aiohttp import web
+
+from foreman.core import names, ollama
+from foreman.core.errors import ModelNotFound, TargetUnreachable
+from foreman.core.inventory import entry_v1
+from foreman.engine.poller import Poller
+from foreman.web.keys import ENGINE
+
+JSON = "application/json"
+
+
+async def tags(request: web.Request) -> web.Response:
+    poller = await _asked(request)
+    return _answer(poller, None if poller.inventory is None else poller.inventory.tags, charset="utf-8")
+
+
+async def ps(request: web.Request) -> web.Response:
+    poller = await _asked(request)
+    return _answer(poller, poller.ps, charset="utf-8")
+
+
+async def version(request: web.Request) -> web.Response:
+    poller = await _asked(request)
+    return _answer(poller, poller.version, charset="utf-8")
+
+
+async def v1_models(request: web.Request) -> web.Response:
+    poller = await _asked(request)
+    return _answer(poller, None if poller.inventory is None else poller.inventory.listing)
+
+
+async def v1_model(request: web.Request) -> web.Response:
+    """One model; the `id` is the name as it was asked for. Raises ModelNotFound, InvalidModelName."""
+    poller = await _asked(request)
+    requested = request.match_info["model"]
+    name = names.parse(requested)
+    await poller.knows(name)
+    found = poller.models.find(name)
+    if found is None:
+        raise ModelNotFound(ollama.missing_model(request.path, requested))
+    body = orjson.dumps(entry_v1(found, requested), option=orjson.OPT_APPEND_NEWLINE)
+    return _answer(poller, body)
+
+
+async def _asked(request: web.Request) -> Poller:
+    poller = request.app[ENGINE].poller
+    if poller.polled_at is None or (poller.inventory is None and poller.reachable is not False):
+        await poller.refresh()
+    return poller
+
+
+def _answer(poller: Poller, body: bytes | None, charset: str | None = None) -> web.Response:
+    if body is None:
+        raise TargetUnreachable(f"the target has not answered yet: {poller.last_error or 'no answer'}")
+    response = web.Response(body=body, content_type=JSON, charset=charset)
+    if poller.stale and poller.succeeded_at is not None:
+        # For people who wonder: how many seconds ago the target last said so.
+        response.headers["X-Foreman-Stale"] = str(math.ceil(poller.age()))
+    return response

@@ -1,0 +1,89 @@
+"""The one table from foreman's errors to HTTP, and the middleware that applies it.
+
+An error on a route of Ollama, OpenAI or Anthropic has that API's own shape; on foreman's own routes it is a problem
+document (RFC 9457). `X-Foreman-Error` says that foreman, not the target, is speaking, and which error it is.
+"""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from foreman.core import errors
+from foreman.core.errors import ForemanError
+from foreman.core.job import surface_of
+from foreman.core.ollama import error_body
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+STATUS: Final[dict[type[ForemanError], int]] = {
+    errors.BadRequest: 400,
+    errors.InvalidModelName: 400,
+    errors.KeyRefused: 401,
+    errors.HostRefused: 403,
+    errors.OriginRefused: 403,
+    errors.ModelNotFound: 404,
+    errors.NotAllowed: 405,
+    errors.BodyStalled: 408,
+    errors.JobCancelled: 410,
+    errors.BodyTooLarge: 413,
+    errors.BodyEncoded: 415,
+    errors.TargetError: 502,
+    errors.JobFailed: 502,
+    errors.QueueFull: 503,
+    errors.Draining: 503,
+    errors.StorageFailed: 503,
+    errors.TargetSilent: 504,
+    errors.StorageFull: 507,
+}
+
+# Seconds after which trying again may help; never above a minute, since one SDK sleeps out whatever it is told.
+RETRY_AFTER: Final[dict[type[ForemanError], int]] = {
+    errors.QueueFull: 30,
+    errors.Draining: 10,
+    errors.StorageFailed: 10,
+    errors.StorageFull: 60,
+    errors.TargetError: 10,
+    errors.TargetSilent: 30,
+}
+
+OWN_PATHS: Final = ("/health", "/jobs", "/queue", "/events", "/metrics", "/ui")
+
+
+def status_of(error: ForemanError) -> int:
+    """The HTTP status of an error: that of its nearest class in the table."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def render(error: ForemanError, path: str) -> web.Response:
+    """An error as the caller of `path` expects it."""
+    status = status_of(error)
+    headers = {"X-Foreman-Error": error.code}
+    wait = next((RETRY_AFTER[kind] for kind in type(error).__mro__ if kind in RETRY_AFTER), None)
+    if wait is not None:
+        headers["Retry-After"] = str(wait)
+    if isinstance(error, errors.KeyRefused):
+        headers["WWW-Authenticate"] = 'Bearer realm="foreman"'
+    if isinstance(error, errors.NotAllowed):
+        headers["Allow"] = ", ".join(error.allow)
+        if not path.startswith(OWN_PATHS):
+            return web.Response(status=status, headers=headers, text="405 method not allowed")
+    if path.startswith(OWN_PATHS):
+        title = HTTPStatus(status).phrase
+        problem = {"type": "about:blank", "title": title, "status": status, "detail": str(error), "code": error.code}
+        return web.Response(
+            status=status, headers=headers, body=orjson.dumps(problem), content_type="application/problem+json"
+        )
+    body = error_body(surface_of(path), status, str(error))
+    return web.Response(status=status, headers=headers, body=body, content_type="application/json")
+
+
+@web.middleware
+async def errors_to_answers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn what a handler raised before its answer began into the answer."""
+    try:
+        return await handler(request)
+    except ForemanError as error:
+        return render(error, request.path)

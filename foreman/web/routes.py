@@ -1,0 +1,71 @@
+"""The whole URL table on one screen.
+
+What the target might run is a job; what the poller knows is answered from it; the rest is passed on. Ollama cleans
+and decodes a path before it routes, so a request is classed by its cleaned path: `/api%2Fchat` is a job too.
+"""
+
+from typing import Final
+
+from aiohttp import web
+
+from foreman.core.errors import ForemanError, NotAllowed
+from foreman.core.ollama import QUEUED_PATHS, clean_path
+from foreman.web.bodies import check_length
+from foreman.web.cached import ps, tags, v1_model, v1_models, version
+from foreman.web.errors import render
+from foreman.web.guard import GUARD
+from foreman.web.keys import SETTINGS
+from foreman.web.passthrough import forward
+from foreman.web.queued import queued
+from foreman.web.status import health, root
+
+# Paths that foreman answers for itself, with the methods they take.
+METHODS: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(QUEUED_PATHS, ("POST",)),
+    "/": ("GET", "HEAD"),
+    "/api/tags": ("GET", "HEAD"),
+    "/api/ps": ("GET",),
+    "/api/version": ("GET", "HEAD"),
+    "/v1/models": ("GET",),
+    "/health": ("GET", "HEAD"),
+}
+
+
+def table() -> list[web.RouteDef]:
+    return [
+        *(web.post(path, queued, expect_handler=expected) for path in QUEUED_PATHS),
+        web.get("/", root),
+        web.get("/api/tags", tags),
+        web.get("/api/ps", ps, allow_head=False),
+        web.get("/api/version", version),
+        web.get("/v1/models", v1_models, allow_head=False),
+        web.get("/v1/models/{model}", v1_model, allow_head=False),
+        web.get("/health", health),
+        web.route("*", "/{path:.*}", everything_else, expect_handler=expected),
+    ]
+
+
+async def everything_else(request: web.Request) -> web.StreamResponse:
+    """Embeddings, model management, what is unknown; and known paths in disguise or with a wrong method."""
+    path = clean_path(request.raw_path)
+    methods = METHODS.get(path)
+    if methods is None:
+        return await forward(request)
+    if request.method not in methods and request.method != "OPTIONS":
+        raise NotAllowed(f"{path} takes {' and '.join(methods)}", methods)
+    return await queued(request) if path in QUEUED_PATHS else await forward(request)
+
+
+async def expected(request: web.Request) -> web.StreamResponse | None:
+    """`Expect: 100-continue`: the client is told to send its body only where it would be taken."""
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        return None
+    try:
+        request.app[GUARD].check(request.method, request.path, request.headers)
+        check_length(request, request.app[SETTINGS].max_body_bytes)
+    except ForemanError as error:
+        return render(error, request.path)
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # What is written before the answer must not count as a part of it.
+    request.writer.output_size = 0
+    return None

@@ -1,0 +1,56 @@
+"""The web application and its listening socket."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from foreman.config import Settings
+from foreman.core.addresses import Address
+from foreman.core.errors import StartupError
+from foreman.engine.engine import Engine
+from foreman.web.errors import errors_to_answers
+from foreman.web.guard import GUARD, Guard, guarded, sign
+from foreman.web.keys import ENGINE, SETTINGS
+from foreman.web.routes import table
+
+# Explicit, because the runner's own default is an hour.
+KEEPALIVE_SECONDS: Final = 75.0
+# After the drain every answer has ended; this is for clients that do not read theirs.
+CLOSE_SECONDS: Final = 2.0
+BACKLOG: Final = 1024
+
+
+def application(settings: Settings, engine: Engine, guard: Guard) -> web.Application:
+    """The web application in front of an engine."""
+    app = web.Application(middlewares=[errors_to_answers, guarded])
+    app[ENGINE] = engine
+    app[SETTINGS] = settings
+    app[GUARD] = guard
+    app.on_response_prepare.append(sign)
+    app.add_routes(table())
+    return app
+
+
+@asynccontextmanager
+async def listening(app: web.Application, address: Address) -> AsyncIterator[str]:
+    """Serve an application while the block runs; gives its URL. Raises StartupError where the port cannot be had."""
+    runner = web.AppRunner(
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        auto_decompress=False,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        shutdown_timeout=CLOSE_SECONDS,
+    )
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, address.host, address.port, backlog=BACKLOG).start()
+        except OSError as error:
+            raise StartupError(f"cannot listen on {address}: {error.strerror or error}") from error
+        host, port = runner.addresses[0][:2]
+        yield f"http://{Address(host, port)}"
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,86 @@
+"""What foreman says of itself: that it runs, and how it is."""
+
+import orjson
+from aiohttp import web
+
+import foreman
+from foreman.core.inventory import Runner
+from foreman.engine.engine import Engine
+from foreman.web.keys import ENGINE
+
+
+async def root(_: web.Request) -> web.Response:
+    """What clients ask to see whether there is an Ollama."""
+    return web.Response(text="Ollama is running")
+
+
+async def health(request: web.Request) -> web.Response:
+    """200 while jobs are accepted, 503 when not."""
+    engine = request.app[ENGINE]
+    status = status_word(engine)
+    body = orjson.dumps(await report(engine, status), option=orjson.OPT_APPEND_NEWLINE)
+    return web.Response(
+        status=503 if status in ("draining", "storage") else 200, body=body, content_type="application/json"
+    )
+
+
+def status_word(engine: Engine) -> str:
+    """`storage` and `draining`: nothing is accepted. `degraded`: accepted, but the target does not answer."""
+    if engine.storage_trouble:
+        return "storage"
+    if engine.draining:
+        return "draining"
+    return "ok" if engine.poller.reachable else "degraded"
+
+
+async def report(engine: Engine, status: str) -> dict[str, object]:
+    poller, jobs, now = engine.poller, engine.jobs, engine.clock.time()
+    usage = await engine.store.usage()
+    oldest = await engine.store.oldest_queued()
+    running = jobs.running
+    return {
+        "status": status,
+        "version": foreman.__version__,
+        "uptime_seconds": round(now - engine.started_at, 1),
+        "target": {
+            "url": engine.target.origin,
+            "reachable": poller.reachable,
+            "error": poller.last_error,
+            "last_poll": poller.polled_at,
+            "last_success": poller.succeeded_at,
+            "models": len(poller.models.models),
+            "resident": [_runner(runner) for runner in poller.residency.runners],
+        },
+        "queue": {
+            "depth": jobs.depth.total,
+            "by_model": jobs.depth.by_model(),
+            "oldest_wait_seconds": None if oldest is None else round(max(0.0, now - oldest / 1000), 1),
+        },
+        "running": None
+        if running is None
+        else {
+            "id": running.id,
+            "model": running.model,
+            "load_key": str(running.key),
+            "state": running.state,
+            "client": running.client,
+            "age_seconds": round(max(0.0, now - running.created_at / 1000), 1),
+        },
+        "storage": {
+            "error": engine.storage_trouble or None,
+            "sqlite": usage.sqlite_version,
+            "db_bytes": usage.db_bytes,
+            "wal_bytes": usage.wal_bytes,
+        },
+        "relay_bytes": jobs.held_bytes,
+    }
+
+
+def _runner(runner: Runner) -> dict[str, object]:
+    return {
+        "model": runner.name,
+        "size": runner.size,
+        "size_vram": runner.size_vram,
+        "context_length": runner.context_length,
+        "unloads_at": runner.expires_at,
+    }

@@ -42,7 +42,7 @@ class Writer:
         self._ops: SimpleQueue[Op | None] = SimpleQueue()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._refusal: StorageFailed | None = None
+        self._refusal: str | None = None
         self._thread = threading.Thread(target=self._main, args=(connect, Checkpoint(log_file)), name="foreman-writer")
         self._pending: list[Op] = []  # the thread's own, as long as it lives
         self.failed: asyncio.Future[BaseException] = self._loop.create_future()
@@ -78,14 +78,14 @@ class Writer:
         if self._thread.ident is None:
             return
         if self._refusal is None:
-            self._refusal = StorageFailed("the store is closed")
+            self._refusal = "the store is closed"
             self._ops.put(None)
         await asyncio.shield(self._ended)
         self._thread.join()
 
     def _hand_over(self, op: Op) -> None:
         if self._refusal is not None:
-            raise self._refusal
+            raise StorageFailed(self._refusal)
         self._ops.put(op)
 
     def _on_open(self, error: BaseException | None) -> None:
@@ -98,10 +98,10 @@ class Writer:
 
     def _on_death(self, error: BaseException) -> None:
         log.critical("the writer of the database died", exc_info=error)
-        self._refusal = StorageFailed(f"the writer of the database died: {error!r}")
+        self._refusal = f"the writer of the database died: {error!r}"
         for op in (*self._pending, *_waiting(self._ops)):
             if op is not None:
-                op.error = self._refusal
+                op.error = StorageFailed(self._refusal)
                 _settle([op])
         self.failed.set_result(error)
 

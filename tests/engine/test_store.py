@@ -1,0 +1,373 @@
+"""What every Store does; a new one is added to OPENERS."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from foreman.core.job import Hot, JobState, Mode, Payload
+from foreman.engine.sqlite import SqliteStore
+from foreman.engine.store import Finished, Store
+from tests.engine.stored import back, done, failed, job_id, new_job
+
+Opener = Callable[[Path, str], AbstractAsyncContextManager[Store]]
+OPENERS: Final[dict[str, Opener]] = {"sqlite": lambda folder, boot: SqliteStore.open(folder / "foreman.db", boot)}
+
+
+@pytest.fixture(params=OPENERS)
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], AbstractAsyncContextManager[Store]]:
+    """Opens the one store of this test, for the process named."""
+    return lambda boot: OPENERS[request.param](tmp_path, boot)
+
+
+@pytest.fixture
+async def store(opener: Callable[[str], AbstractAsyncContextManager[Store]]) -> AsyncIterator[Store]:
+    async with opener("boot-1") as opened:
+        yield opened
+
+
+async def submit(store: Store, *models: str) -> list[int]:
+    return [await store.submit(new_job(number, model)) for number, model in enumerate(models, 1)]
+
+
+async def claimed(store: Store, hot: Hot = Hot(), now: int = 5_000) -> int | None:  # noqa: B008 immutable
+    claim = await store.claim(hot, now)
+    return None if claim is None else claim.job.seq
+
+
+async def state(store: Store, number: int) -> JobState:
+    job = await store.get(job_id(number))
+    assert job is not None
+    return job.state
+
+
+async def test_a_submitted_job_is_kept_as_it_was(store: Store) -> None:
+    new = new_job(1, "m:7b", (("num_ctx", 8192),), mode=Mode.ATTACHED, client="me", not_before=77)
+    seq = await store.submit(new)
+    job = await store.get(new.id)
+    assert job is not None
+    assert (job.seq, job.state, job.model, job.load_key) == (seq, JobState.QUEUED, "m:7b", new.load_key)
+    assert (job.mode, job.client, job.not_before, job.max_attempts) == (Mode.ATTACHED, "me", 77, 3)
+    assert (job.path, job.created_at, job.attempts, job.claimed_at) == ("/api/chat", new.created_at, 0, None)
+
+
+async def test_jobs_are_numbered_in_the_order_of_arrival(store: Store) -> None:
+    assert await submit(store, "a", "b", "a") == [1, 2, 3]
+
+
+async def test_an_unknown_job_is_none(store: Store) -> None:
+    assert await store.get(job_id(1)) is None
+    assert await store.answer(job_id(1)) is None
+    assert await store.attempts(job_id(1)) == []
+    assert await store.cancel(job_id(1), 1) is None
+    assert await store.finish(1, done()) == Finished(applied=False, state=None)
+
+
+async def test_an_id_is_taken_once(store: Store) -> None:
+    await store.submit(new_job(1))
+    with pytest.raises(Exception, match="UNIQUE"):
+        await store.submit(new_job(1, "b"))
+    assert await store.depth() == {("a:latest", "a:latest"): 1}
+
+
+@pytest.mark.parametrize(
+    ("hot", "expected"),
+    [
+        (Hot(), 1),
+        (Hot(("c?num_ctx=2",), ("c",)), 4),
+        (Hot(("c?num_ctx=9",), ("c",)), 3),
+        (Hot(("c",), ("b",)), 3),
+        (Hot((), ("x",)), 1),
+        (Hot((), ("c", "b")), 2),
+        (Hot(("c?num_ctx=2", "c"), ()), 3),
+    ],
+)
+async def test_the_hottest_is_claimed_first_then_the_oldest(store: Store, hot: Hot, expected: int) -> None:
+    await submit(store, "a", "b", "c")
+    await store.submit(new_job(4, "c", (("num_ctx", 2),)))
+    assert await claimed(store, hot) == expected
+
+
+async def test_a_claim_carries_the_request(store: Store) -> None:
+    body = os.urandom(100_000)
+    payload = Payload("/v1/chat/completions", (("x-odd", "\udcff\x01"), ("accept", "*/*")), body)
+    await store.submit(new_job(1, payload=payload))
+    claim = await store.claim(Hot(), 5_000)
+    assert claim is not None
+    assert claim.payload == payload
+    assert (claim.job.state, claim.job.attempts, claim.job.claimed_at) == (JobState.LOADING, 1, 5_000)
+    assert await store.get(job_id(1)) == claim.job
+
+
+async def test_one_job_at_a_time(store: Store) -> None:
+    await submit(store, "a", "b")
+    assert await claimed(store) == 1
+    assert await claimed(store) is None
+    await store.finish(1, done())
+    assert await claimed(store) == 2
+
+
+async def test_another_lane_is_not_claimed(store: Store) -> None:
+    await store.submit(new_job(1, lane="remote"))
+    assert await claimed(store) is None
+
+
+async def test_a_delayed_job_waits_and_keeps_its_place(store: Store) -> None:
+    await submit(store, "a", "b")
+    await claimed(store)
+    assert await store.hand_back(1, back(not_before=100)) == Finished(True, JobState.QUEUED)
+    assert await store.next_due() == 100
+    assert await claimed(store, now=99) == 2
+    await store.hand_back(2, back())
+    assert await claimed(store, now=100) == 1
+    assert await store.next_due() is None
+
+
+@pytest.mark.parametrize("body", [b"", b"short", b"{}\n" * 5_000, os.urandom(9_000), b"ab" * 700_000], ids=len)
+async def test_the_answer_comes_back_byte_for_byte(store: Store, body: bytes) -> None:
+    await submit(store, "a")
+    await claimed(store)
+    outcome = done(body=body)
+    assert await store.finish(1, outcome) == Finished(True, JobState.DONE)
+    assert await store.answer(job_id(1)) == outcome.answer
+    job = await store.get(job_id(1))
+    assert job is not None
+    assert (job.state, job.status, job.finished_at) == (JobState.DONE, 200, 9_000)
+
+
+async def test_finish_claims_the_next_in_the_same_step(store: Store) -> None:
+    await submit(store, "a", "b", "a")
+    await claimed(store)
+    finished = await store.finish(1, done(at=6_000), Hot(("a",)))
+    assert finished.next is not None
+    assert (finished.next.job.seq, finished.next.job.claimed_at) == (3, 6_000)
+    last = await store.finish(3, failed(), Hot())
+    assert (last.state, last.next and last.next.job.seq) == (JobState.FAILED, 2)
+    assert await store.finish(2, done(), Hot()) == Finished(True, JobState.DONE, None)
+
+
+async def test_a_job_handed_back_may_be_the_next(store: Store) -> None:
+    await submit(store, "a", "b")
+    await claimed(store)
+    handed = await store.hand_back(1, back(), Hot())
+    assert handed.next is not None
+    assert (handed.next.job.seq, handed.next.job.attempts) == (1, 2)
+
+
+async def test_a_job_ends_once(store: Store) -> None:
+    await submit(store, "a", "b")
+    await claimed(store)
+    await store.finish(1, done())
+    assert await store.finish(1, failed(), Hot()) == Finished(False, JobState.DONE)
+    assert await store.hand_back(1, back(), Hot()) == Finished(False, JobState.DONE)
+    assert await store.cancel(job_id(1), 9_999) is JobState.DONE
+    assert await state(store, 2) is JobState.QUEUED
+
+
+async def test_a_hand_back_counts_or_does_not(store: Store) -> None:
+    await submit(store, "a")
+    await claimed(store, now=1)
+    await store.hand_back(1, back(at=2, counted=False))
+    await claimed(store, now=3)
+    await store.hand_back(1, back(at=4, crash=True))
+    job = await store.get(job_id(1))
+    assert job is not None
+    assert (job.attempts, job.crashes, job.error_code, job.error) == (
+        1, 1, "target_unreachable", "connection refused")  # fmt: skip
+    tries = await store.attempts(job_id(1))
+    assert [(each.n, each.started_at, each.ended_at, each.outcome) for each in tries] == [
+        (1, 1, 2, "requeued"), (2, 3, 4, "requeued")]  # fmt: skip
+
+
+async def test_errors_with_broken_text_are_kept(store: Store) -> None:
+    await submit(store, "a")
+    await claimed(store)
+    await store.finish(1, done(state=JobState.FAILED, error="bad \udcff byte"))
+    job = await store.get(job_id(1))
+    assert job is not None
+    assert job.error == "bad ? byte"
+
+
+async def test_cancel_of_a_queued_job_is_at_once(store: Store) -> None:
+    await submit(store, "a", "a")
+    await claimed(store)
+    await store.hand_back(1, back(not_before=9_999))
+    assert await store.cancel(job_id(1), 50) is JobState.CANCELLED
+    assert await store.cancel(job_id(2), 50) is JobState.CANCELLED
+    assert await claimed(store, now=99_999) is None
+    job = await store.get(job_id(2))
+    assert job is not None
+    assert (job.finished_at, job.error_code) == (50, "cancelled")
+
+
+@pytest.mark.parametrize("working", [False, True])
+async def test_cancel_of_a_claimed_job_is_a_request(store: Store, working: bool) -> None:
+    await submit(store, "a")
+    await claimed(store)
+    if working:
+        store.note_working(1, 60)
+    assert await store.cancel(job_id(1), 70) is (JobState.WORKING if working else JobState.LOADING)
+    job = await store.get(job_id(1))
+    assert job is not None
+    assert job.cancel_requested
+
+
+async def test_a_job_to_be_cancelled_ends_as_cancelled_unless_it_is_done(store: Store) -> None:
+    await submit(store, "a", "a", "a")
+    for number in (1, 2, 3):
+        assert await claimed(store) == number
+        await store.cancel(job_id(number), 70)
+        if number == 1:
+            await store.finish(number, failed())
+        elif number == 2:
+            await store.hand_back(number, back(not_before=77))
+        else:
+            await store.finish(number, done())
+    assert [await state(store, number) for number in (1, 2, 3)] == ["cancelled", "cancelled", "done"]
+    assert (await store.attempts(job_id(2)))[0].outcome == "cancelled"
+
+
+async def test_working_is_noted_once_and_only_by_the_claim_it_belongs_to(store: Store) -> None:
+    await submit(store, "a")
+    store.note_working(1, 1)
+    await claimed(store)
+    store.note_working(1, 60)
+    store.note_working(1, 61)
+    await store.submit(new_job(2))
+    job = await store.get(job_id(1))
+    assert job is not None
+    assert (job.state, job.first_byte_at) == (JobState.WORKING, 60)
+    await store.hand_back(1, back())
+    store.note_working(1, 62)
+    await store.submit(new_job(3))
+    job = await store.get(job_id(1))
+    assert job is not None
+    assert (job.state, job.first_byte_at) == (JobState.QUEUED, None)
+
+
+async def test_recovery_settles_what_an_earlier_process_left(
+    opener: Callable[[str], AbstractAsyncContextManager[Store]],
+) -> None:
+    async with opener("boot-1") as store:
+        await submit(store, "a", "b")
+        assert await claimed(store) == 1
+    for boot in ("boot-2", "boot-3"):
+        async with opener(boot) as store:
+            assert await store.finish(1, done()) == Finished(False, JobState.LOADING)
+            await store.recover(100, drop_attached=False)
+            await store.recover(101, drop_attached=False)
+            job = await store.get(job_id(1))
+            assert job is not None
+            assert (job.state, job.error_code) == (JobState.QUEUED, "interrupted")
+            assert await claimed(store) == 1
+            await store.recover(102, drop_attached=False)
+            assert await state(store, 1) is JobState.LOADING
+    async with opener("boot-4") as store:
+        await store.recover(103, drop_attached=False)
+        job = await store.get(job_id(1))
+        assert job is not None
+        assert (job.state, job.attempts, job.error_code, job.finished_at) == (JobState.FAILED, 3, "interrupted", 103)
+        assert [each.outcome for each in await store.attempts(job_id(1))] == ["crashed"] * 3
+        assert await claimed(store) == 2
+
+
+@pytest.mark.parametrize("drop", [False, True])
+async def test_recovery_drops_attached_jobs_on_demand(
+    opener: Callable[[str], AbstractAsyncContextManager[Store]], drop: bool
+) -> None:
+    async with opener("boot-1") as store:
+        for number in (1, 2, 3):
+            await store.submit(new_job(number, mode=Mode.DETACHED if number == 3 else Mode.ATTACHED, not_before=number))
+        await claimed(store, now=1)
+    async with opener("boot-2") as store:
+        await store.recover(100, drop_attached=drop)
+        expected = JobState.CANCELLED if drop else JobState.QUEUED
+        assert [await state(store, number) for number in (1, 2, 3)] == [expected, expected, JobState.QUEUED]
+        job = await store.get(job_id(2))
+        assert job is not None
+        assert job.error_code == ("restarted" if drop else None)
+
+
+async def test_recovery_cancels_what_was_to_be_cancelled(
+    opener: Callable[[str], AbstractAsyncContextManager[Store]],
+) -> None:
+    async with opener("boot-1") as store:
+        await submit(store, "a")
+        await claimed(store)
+        await store.cancel(job_id(1), 7)
+    async with opener("boot-2") as store:
+        await store.recover(100, drop_attached=False)
+        assert await state(store, 1) is JobState.CANCELLED
+
+
+async def finish_all(store: Store, count: int) -> None:
+    for number in range(1, count + 1):
+        await store.submit(new_job(number, body=b"x" * 1_000))
+        await claimed(store)
+        await store.finish(number, done(at=number, body=os.urandom(1_000)))
+
+
+async def test_prune_forgets_by_age(store: Store) -> None:
+    await finish_all(store, 5)
+    await store.submit(new_job(6))
+    assert [await store.prune(4, 1 << 30, limit=2) for _ in range(3)] == [2, 1, 0]
+    assert await store.get(job_id(3)) is None
+    assert await store.answer(job_id(3)) is None
+    assert await store.attempts(job_id(3)) == []
+    assert await state(store, 4) is JobState.DONE
+    assert await state(store, 6) is JobState.QUEUED
+
+
+async def test_prune_forgets_the_oldest_while_bodies_take_too_much(store: Store) -> None:
+    await finish_all(store, 5)
+    assert await store.prune(0, 5_000) == 3
+    assert await store.prune(0, 5_000) == 0
+    assert await store.get(job_id(3)) is None
+    assert await store.answer(job_id(4)) is not None
+
+
+async def test_figures_of_the_queue(store: Store) -> None:
+    assert (await store.depth(), await store.next_due(), await store.oldest_queued()) == ({}, None, None)
+    await submit(store, "a", "b", "a")
+    await store.submit(new_job(4, "a", (("num_ctx", 2),), not_before=700))
+    await store.submit(new_job(5, "a", not_before=600))
+    await claimed(store, now=1)
+    assert await store.depth() == {("a", "a"): 2, ("b", "b"): 1, ("a", "a?num_ctx=2"): 1}
+    assert await store.next_due() == 600
+    assert await store.oldest_queued() == 1_002
+
+
+async def test_usage_counts_bytes(store: Store) -> None:
+    before = await store.usage()
+    await store.submit(new_job(1, body=b"x" * 50_000))
+    after = await store.usage()
+    assert after.db_bytes + after.wal_bytes >= before.db_bytes + before.wal_bytes + 50_000
+    assert after.sqlite_version.count(".") == 2
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_what_a_cancelled_caller_handed_over_happens_whole_or_not_at_all(store: Store, steps: int) -> None:
+    await store.submit(new_job(1))
+    await claimed(store)
+    tasks = [
+        asyncio.create_task(store.submit(new_job(2))),
+        asyncio.create_task(store.finish(1, done(body=b"x" * 100_000), Hot())),
+    ]
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    begun = steps > 0
+    while begun and await state(store, 1) is not JobState.DONE:
+        pass
+    await store.submit(new_job(3))
+    two = await store.get(job_id(2))
+    assert (two is not None) == begun
+    if two is not None:
+        assert two.state is JobState.LOADING
+        assert await store.answer(job_id(1)) is not None

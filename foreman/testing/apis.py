@@ -1,13 +1,14 @@
 """The table of inference APIs: what each wants of a request and how it refuses one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from foreman.testing.answers import ollama
+from foreman.testing.answers import anthropic, ollama, openai, responses
 from foreman.testing.answers.answer import Answer, go_json
-from foreman.testing.gojson import Fields, Refusal, encode
+from foreman.testing.form import form_fields
+from foreman.testing.gojson import Fields, Refusal, decode, encode
 from foreman.testing.models import StubModel
 from foreman.testing.reply import Reply
 
@@ -43,6 +44,10 @@ _ANTHROPIC_TYPES: Final = {
 }
 
 
+def _nothing_wanted(_: Fields) -> None:
+    """Any request will do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
     """One inference route. `verb` is what a model that cannot do it "does not support"."""
@@ -56,6 +61,14 @@ class Api:
     empty: str = "EOF"
     unknown: str = "model '{}' not found"
     loads_when_empty: str = ""
+    wants: Callable[[Fields], None] = _nothing_wanted
+    form: bool = False
+
+    def read(self, body: bytes, content_type: str) -> Fields:
+        """The request's fields. Raises Refusal(400) when it cannot be read or misses something."""
+        fields = form_fields(body, content_type) if self.form else decode(body, empty=self.empty)
+        self.wants(fields)
+        return fields
 
     def model_name(self, fields: Fields) -> str:
         """Raises Refusal when the request names no model."""
@@ -80,50 +93,40 @@ class Api:
             raise Refusal(400, f'"{name}" does not support thinking')
 
 
-def _embed(render: Callable[[Fields], Answer]) -> Callable[[Fields, Reply], Answer]:
+def _without_reply(render: Callable[[Fields], Answer]) -> Callable[[Fields, Reply], Answer]:
     return lambda fields, _: render(fields)
 
 
-_MODEL_REQUIRED: Final = (400, "model is required")
-_MODEL_EMPTY: Final = (404, "model '' not found")
-_PULL_FIRST: Final = 'model "{}" not found, try pulling it first'
+_REQUIRED: Final = (400, "model is required")
+_EMPTY: Final = (404, "model '' not found")
+
+_GENERATES: Final = {"capability": "completion", "verb": "generate", "no_model": _EMPTY}
+_CHATS: Final = {"capability": "completion", "verb": "chat", "no_model": _REQUIRED}
+_EMBEDS: Final = {
+    "capability": "embedding",
+    "verb": "embeddings",
+    "no_model": _EMPTY,
+    "unknown": 'model "{}" not found, try pulling it first',
+}
+_OLLAMA: Final = {"shape": Shape.OLLAMA, "empty": "missing request body"}
+_OPENAI: Final = {"shape": Shape.OPENAI}
+_ANTHROPIC: Final = {"shape": Shape.ANTHROPIC}
 
 
-def _ollama(path: str, answer: Callable[[Fields, Reply], Answer], **more: Any) -> Api:
-    return Api(path=path, shape=Shape.OLLAMA, answer=answer, empty="missing request body", **more)
+def _api(path: str, answer: Callable[[Fields, Reply], Answer], *parts: Mapping[str, Any], **more: Any) -> Api:
+    fields = {name: value for part in (*parts, more) for name, value in part.items()}
+    return Api(path=path, answer=answer, **fields)
 
 
 APIS: Final = (
-    _ollama(
-        "/api/generate",
-        ollama.generate,
-        capability="completion",
-        verb="generate",
-        no_model=_MODEL_EMPTY,
-        loads_when_empty="prompt",
-    ),
-    _ollama(
-        "/api/chat",
-        ollama.chat,
-        capability="completion",
-        verb="chat",
-        no_model=_MODEL_REQUIRED,
-        loads_when_empty="messages",
-    ),
-    _ollama(
-        "/api/embed",
-        _embed(ollama.embed),
-        capability="embedding",
-        verb="embeddings",
-        no_model=_MODEL_EMPTY,
-        unknown=_PULL_FIRST,
-    ),
-    _ollama(
-        "/api/embeddings",
-        _embed(ollama.embeddings),
-        capability="embedding",
-        verb="embeddings",
-        no_model=_MODEL_REQUIRED,
-        unknown=_PULL_FIRST,
-    ),
+    _api("/api/generate", ollama.generate, _OLLAMA, _GENERATES, loads_when_empty="prompt"),
+    _api("/api/chat", ollama.chat, _OLLAMA, _CHATS, loads_when_empty="messages"),
+    _api("/api/embed", _without_reply(ollama.embed), _OLLAMA, _EMBEDS),
+    _api("/api/embeddings", _without_reply(ollama.embeddings), _OLLAMA, _EMBEDS, no_model=_REQUIRED),
+    _api("/v1/chat/completions", openai.chat, _OPENAI, _CHATS, wants=openai.chat_wants),
+    _api("/v1/completions", openai.completions, _OPENAI, _GENERATES, wants=openai.completions_wants),
+    _api("/v1/embeddings", _without_reply(openai.embeddings), _OPENAI, _EMBEDS, wants=openai.embeddings_wants),
+    _api("/v1/responses", responses.responses, _OPENAI, _CHATS),
+    _api("/v1/messages", anthropic.messages, _ANTHROPIC, _CHATS, wants=anthropic.wants),
+    _api("/v1/audio/transcriptions", openai.transcription, _OPENAI, _CHATS, form=True),
 )

@@ -11,10 +11,10 @@ from aiohttp import web
 from foreman.testing import reply
 from foreman.testing.answers import ollama
 from foreman.testing.answers.answer import Answer
-from foreman.testing.apis import Api, refused
+from foreman.testing.apis import Api, Shape, refused
 from foreman.testing.delivery import Delivery
 from foreman.testing.durations import keep_alive_seconds
-from foreman.testing.gojson import Fields, Refusal, decode
+from foreman.testing.gojson import Fields, Refusal
 from foreman.testing.ledger import Ending, Entry, Ledger
 from foreman.testing.models import Library, StubModel, checked, is_cloud
 from foreman.testing.residency import Residency, load_options
@@ -38,7 +38,7 @@ class Inference:
     async def serve(self, api: Api, request: web.Request, entry: Entry) -> web.StreamResponse:
         """Reads, checks, loads, answers. Raises ConnectionError and CancelledError when the client leaves."""
         try:
-            fields = decode(entry.body, empty=api.empty)
+            fields = api.read(entry.body, request.headers.get("Content-Type", ""))
             entry.model = api.model_name(fields)
             unloads = api.only_loads(fields) and keep_alive_seconds(fields.get("keep_alive")) == 0
         except Refusal as error:
@@ -46,7 +46,7 @@ class Inference:
         scene = Scene("") if unloads else self.scripts.take(entry.model, api.path, "*")
         delivery = self._delivery(request, entry, scene)
         try:
-            if (answer := _scripted(api, scene.script)) is not None:
+            if (answer := scripted(api.shape, scene.script)) is not None:
                 return await delivery.send(answer)
             return await self._run(api, fields, delivery, unloads=unloads)
         except Refusal as error:
@@ -106,13 +106,13 @@ class Inference:
         return Delivery(request, Wire(request), self.ledger, entry, scene, rate)
 
 
-def _scripted(api: Api, script: Script) -> Answer | None:
+def scripted(shape: Shape, script: Script) -> Answer | None:
     """What is sent instead of any answer, before a model is even looked for."""
     if script is PLAIN or (script.status is None and script.raw is None):
         return None
     status = script.status or 200
     if script.error is not None:
-        answer = refused(api.shape, Refusal(status, script.error))
+        answer = refused(shape, Refusal(status, script.error))
         return Answer(status, answer.content_type, answer.frames, headers=script.headers)
     return Answer(status, "", (script.body,), headers=script.headers)
 

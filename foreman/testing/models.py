@@ -18,6 +18,7 @@ DEFAULT_MODELS: Final = ("llama3:latest=4700000000", "qwen3:8b=5200000000", "nom
 
 _PART: Final = r"[a-z0-9_][\w.-]{0,79}"
 _NAME: Final = re.compile(rf"([a-z0-9_][\w.:-]{{0,349}}/)?([a-z0-9_][\w-]{{0,79}}/)?{_PART}:{_PART}", re.ASCII)
+_BILLIONS: Final = re.compile(r"(\d+(?:\.\d+)?)b\b")
 _EMBEDDING: Final = re.compile(r"embed|bge|minilm", re.IGNORECASE)
 _UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": GIGABYTE}
 # A fixed moment in a zone other than UTC: Ollama writes these times with the server's own offset.
@@ -68,11 +69,16 @@ class StubModel:
 
     @classmethod
     def parse(cls, text: str) -> "StubModel":
-        """A model from `name`, `name:tag` or `name:tag=SIZE`. Raises ValueError on a bad size."""
+        """A model from `name`, `name:tag` or `name:tag=SIZE`; without one a tag like `8b` tells the size.
+
+        Raises ValueError on a bad size, Refusal on a bad name.
+        """
         name, _, size = text.partition("=")
         model = cls(name=checked(name))
         if size:
             model = dataclasses.replace(model, size=size_of(size))
+        elif billions := _BILLIONS.search(name.lower()):
+            model = dataclasses.replace(model, size=int(float(billions[1]) * 600_000_000))
         if _EMBEDDING.search(name):
             model = dataclasses.replace(model, capabilities=("embedding",))
         return model

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from foreman.testing.control import Control
 from foreman.testing.front import Front
 from foreman.testing.inference import Inference
 from foreman.testing.ledger import Ledger
@@ -49,6 +50,7 @@ class StubOllama:
         self.residency = Residency(self.ledger, load_seconds=load_seconds, max_loaded=max_loaded, parallel=parallel)
         inference = Inference(self.library, self.residency, self.ledger, self.scripts, tokens, tokens_per_second)
         self.front = Front(inference)
+        self._control = Control(self)
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._runner: web.AppRunner | None = None
@@ -91,8 +93,10 @@ class StubOllama:
 
     async def start(self) -> None:
         """Raises OSError when the port is taken."""
+        app = self.front.app()
+        self._control.add_to(app.router)
         self._runner = web.AppRunner(
-            self.front.app(), handler_cancellation=True, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS
+            app, handler_cancellation=True, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS
         )
         await self._runner.setup()
         await self.accept()
@@ -104,6 +108,7 @@ class StubOllama:
         self._close_socket()
         self._cut_connections()
         await self._runner.cleanup()
+        self._control.close()
         self.residency.close()
         self._runner = None
 

@@ -43,7 +43,7 @@ class Wire:
             framing = Framing.CLOSE
         self._framing = framing
         self._keep_alive = self._keep_alive and framing is not Framing.CLOSE
-        lines = [f"{name}: {value}" for name, value in headers]
+        lines = [f"{name}: {value}" for name, value in headers if name != "Connection" or self._keep_alive]
         lines.append(f"Date: {formatdate(usegmt=True)}")
         if framing is Framing.CHUNKED:
             lines.append("Transfer-Encoding: chunked")

@@ -50,3 +50,18 @@ def plain(text: str, status: int = 200, headers: Mapping[str, str] | None = None
 def nothing(status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
     """An empty body."""
     return Answer(status, "", (), headers=headers or {})
+
+
+def events(frames: Iterable[bytes], swallowed: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+    """A stream of server-sent events."""
+    return Answer(200, "text/event-stream", frames, streamed=True, headers=headers or {}, swallowed=swallowed)
+
+
+def data(value: Mapping[str, Any]) -> bytes:
+    """One OpenAI frame."""
+    return b"data: " + encode(value) + b"\n\n"
+
+
+def event(value: Mapping[str, Any]) -> bytes:
+    """One frame of the APIs that name their events by `type`."""
+    return f"event: {value['type']}\n".encode() + data(value)

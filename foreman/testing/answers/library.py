@@ -73,3 +73,9 @@ def show(model: StubModel) -> dict[str, Any]:
         "capabilities": list(model.capabilities),
         "modified_at": model.modified_at.isoformat(),
     }
+
+
+def openai_model(name: str, model: StubModel) -> dict[str, Any]:
+    """`name` is what the client asked for; the owner is the namespace."""
+    owner = model.name.rsplit("/", 2)[-2] if "/" in model.name else "library"
+    return {"id": name, "object": "model", "created": int(model.modified_at.timestamp()), "owned_by": owner}

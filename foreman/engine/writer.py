@@ -68,7 +68,7 @@ class Writer:
         self._hand_over(Op(step, future, bare=True))
         return await future
 
-    def later(self, step: Step[None]) -> None:
+    def later(self, step: Step[object]) -> None:
         """Run `step` with the next batch or at the next pause. Nobody hears of it; a failure is logged."""
         if self._refusal is None:
             self._ops.put(Op(step))

@@ -1,0 +1,112 @@
+"""The plans of the statements, pinned, and the order of the claim against the plain way to say it."""
+
+import json
+import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from foreman.core.job import Hot
+from foreman.engine import migrations, statements, steps
+
+# What scans an index on purpose: figures of the whole queue, once at the start or over a bounded number of rows.
+SCANS = {"DEPTH", "FINISHED_BYTES", "OLDEST_FINISHED", "OLDEST_QUEUED", "DROP_ATTACHED"}
+SORTS = {"DEPTH"}
+STATEMENTS = {name: text for name, text in vars(statements).items() if name.isupper() and name != "COLUMNS"}
+
+
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrations.migrate(connection, Path("unused"))
+        yield connection
+
+
+def fill(db: sqlite3.Connection, rows: int) -> None:
+    """As many queued, delayed and finished jobs, of three models and six load keys."""
+    db.execute("BEGIN")
+    for state, not_before, finished_at in (("done", 0, 5), ("queued", 0, None), ("queued", 9, None)):
+        db.executemany(
+            "INSERT INTO jobs (id, state, lane, model, load_key, path, mode, client, max_attempts, not_before,"
+            " created_at, finished_at, bytes) VALUES (printf('%026d', ?), ?, 'local', ?, ?, '/', 'detached', '', 3,"
+            " ?, 1, ?, 10)",
+            [
+                (db.total_changes + n, state, f"m{n % 3}", f"m{n % 3}?num_ctx={n % 6}", not_before, finished_at)
+                for n in range(rows)
+            ],
+        )
+    db.execute("COMMIT")
+
+
+def plan(db: sqlite3.Connection, text: str) -> list[str]:
+    names = ("seq", "owner", "now", "at", "id", "load_keys", "models", "state", "error_code", "error", "status")
+    values = dict.fromkeys((*names, "stats", "bytes", "not_before", "uncounted", "crash", "outcome"), "[]")
+    bound = values if ":" in text else ("[]",) * text.count("?")
+    return [row[3] for row in db.execute("EXPLAIN QUERY PLAN " + text, bound)]
+
+
+@pytest.mark.parametrize("filled", ["empty", "full", "analyzed", "analyzed empty"])
+def test_no_statement_scans_or_sorts_the_jobs(db: sqlite3.Connection, filled: str) -> None:
+    if "empty" not in filled:
+        fill(db, 1_000)
+    if "analyzed" in filled:
+        db.execute("ANALYZE")
+    for name, text in STATEMENTS.items():
+        lines = plan(db, text)
+        for line in lines:
+            assert not line.startswith("SCAN jobs") or (name in SCANS and "INDEX" in line), (name, lines)
+            assert "TEMP B-TREE" not in line or name in SORTS, (name, lines)
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_the_claim_is_a_handful_of_probes(db: sqlite3.Connection, filled: bool) -> None:
+    if filled:
+        fill(db, 1_000)
+        db.execute("ANALYZE")
+    lines = [line.replace("COVERING ", "") for line in plan(db, statements.CLAIM) if " jobs " in line]
+    assert sorted(lines) == [
+        "SEARCH jobs USING INDEX jobs_local_slot (lane=?)",
+        "SEARCH jobs USING INDEX jobs_ready (lane=?)",
+        "SEARCH jobs USING INDEX jobs_ready_key (lane=? AND load_key=?)",
+        "SEARCH jobs USING INDEX jobs_ready_model (lane=? AND model=?)",
+        "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
+    ]
+
+
+def test_the_sum_of_the_finished_reads_an_index_alone(db: sqlite3.Connection) -> None:
+    assert plan(db, statements.FINISHED_BYTES) == ["SEARCH jobs USING COVERING INDEX jobs_finished (finished_at>?)"]
+
+
+PLAIN = """
+SELECT seq FROM jobs WHERE state='queued' AND not_before<=:now AND lane='local'
+ORDER BY CASE WHEN load_key IN (SELECT value FROM json_each(:load_keys)) THEN 0
+              WHEN model IN (SELECT value FROM json_each(:models)) THEN 1 ELSE 2 END, seq LIMIT 1"""
+
+
+def test_the_claim_is_the_plain_order_in_thousands_of_random_queues(db: sqlite3.Connection) -> None:
+    chance = random.Random(20_240_229)
+    keys = [f"{model}{tail}" for model in "abc" for tail in ("", "?num_ctx=1", "?num_ctx=2")]
+    db.execute("BEGIN")
+    for _ in range(3_000):
+        db.execute("DELETE FROM jobs")
+        for number in range(chance.randrange(10)):
+            key = chance.choice(keys)
+            state = chance.choice(("queued", "queued", "queued", "done"))
+            db.execute(
+                "INSERT INTO jobs (id, state, lane, model, load_key, path, mode, client, max_attempts, not_before,"
+                " created_at, finished_at, bytes) VALUES (?, ?, ?, ?, ?, '/', 'detached', '', 3, ?, 1, ?, 0)",
+                (
+                    f"{number:026d}", state, chance.choice(("local", "local", "remote")), key[0], key,
+                    chance.choice((0, 0, 3, 7)) if state == "queued" else 0, 1 if state == "done" else None,
+                ),
+            )  # fmt: skip
+        db.execute("INSERT INTO payloads SELECT seq, '[]', 0, x'' FROM jobs")
+        hot = Hot(tuple(chance.sample(keys, chance.randrange(3))), tuple(chance.sample("abc", chance.randrange(3))))
+        now = chance.randrange(10)
+        values = {"now": now, "load_keys": json.dumps(hot.load_keys), "models": json.dumps(hot.models)}
+        expected = db.execute(PLAIN, values).fetchone()
+        claim = steps.claim(db, "me", hot, now)
+        assert (claim and claim.job.seq) == (expected and expected[0]), hot

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 import aiosqlite
 
-from foreman.core.errors import StorageFailed
+from foreman.core.errors import StorageFailed, StoreUnusable
 from foreman.core.job import Answer, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome
 from foreman.engine import database, statements, steps
 from foreman.engine.store import Attempt, Finished, StoreUsage
@@ -51,9 +51,12 @@ class SqliteStore:
             writer = Writer(partial(database.opened, path), path.with_name(path.name + "-wal"))
             stack.push_async_callback(writer.close)
             await writer.open()
-            reader = await stack.enter_async_context(aiosqlite.connect(path, isolation_level=None))
-            for setting in database.READER_SETTINGS:
-                await reader.execute_fetchall(setting)
+            try:
+                reader = await stack.enter_async_context(aiosqlite.connect(path, isolation_level=None))
+                for setting in database.READER_SETTINGS:
+                    await reader.execute_fetchall(setting)
+            except sqlite3.Error as error:
+                raise StoreUnusable(f"cannot open the database {path} for reading: {error}") from error
             yield cls(path, boot_id, writer, reader, stack)
 
     async def close(self) -> None:

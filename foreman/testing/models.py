@@ -57,7 +57,10 @@ def size_of(text: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StubModel:
-    """One model. `weights` names the blob that copies share; `load_seconds` overrides the stub's own."""
+    """One model. `load_seconds` overrides the stub's own.
+
+    `weights` names the blob that copies and children share, `parent` the model a child was created from.
+    """
 
     name: str
     size: int = 4 * GIGABYTE
@@ -65,6 +68,7 @@ class StubModel:
     load_seconds: float | None = None
     modified_at: datetime = _EPOCH
     weights: str = ""
+    parent: str = ""
     remote_host: str = ""
 
     @classmethod
@@ -98,8 +102,9 @@ class StubModel:
 
     @property
     def digest(self) -> str:
-        """64 hex digits, without a `sha256:` prefix."""
-        return hashlib.sha256(f"{self.blob} {self.size}".encode()).hexdigest()
+        """Of the manifest, so a copy shares it and a child does not: 64 hex digits, without a `sha256:` prefix."""
+        own = self.name if self.parent else ""
+        return hashlib.sha256(f"{self.blob} {self.size} {own}".encode()).hexdigest()
 
 
 class Library:

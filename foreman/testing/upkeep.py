@@ -63,7 +63,7 @@ class Upkeep:
         known = self._library.find(source) if isinstance(source, str) else None
         model = StubModel.parse(name)
         if known is not None:
-            model = dataclasses.replace(known, name=model.name, weights=known.blob)
+            model = dataclasses.replace(known, name=model.name, weights=known.blob, parent=known.name)
         elif not source and not fields.get("files"):
             raise Refusal(400, "neither 'from' or 'files' was specified")
         return _progress(fields, self._created(model, new=known is None))

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -12,18 +11,6 @@ import pytest
 from foreman.testing import Ending, Script, StubOllama, expected_text
 
 CHAT = {"model": "llama3", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StubOllama]:
-    async with StubOllama() as stub:
-        yield stub
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 def _said(lines: bytes) -> str:

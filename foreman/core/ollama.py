@@ -4,9 +4,7 @@ Source: Ollama v0.33 (server/routes.go, server/sched.go, api/types.go, openai, a
 It must not know of queues, sockets or foreman's own routes.
 """
 
-import posixpath
 import re
-import secrets
 from typing import Any, Final, Literal
 from urllib.parse import unquote
 
@@ -56,8 +54,13 @@ _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 
 def clean_path(raw: str) -> str:
     """The path that Ollama routes a request target by: decoded, without query, double or trailing slashes and dots."""
-    path = unquote(_ABSOLUTE.sub("", raw, count=1).partition("?")[0])
-    return "/" + posixpath.normpath("/" + path).lstrip("/")
+    parts: list[str] = []
+    for part in unquote(_ABSOLUTE.sub("", raw, count=1).partition("?")[0]).split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
 
 
 def load_options(path: str, body: RequestBody) -> tuple[tuple[str, int | bool], ...]:
@@ -155,8 +158,8 @@ _ANTHROPIC_TYPES: Final = {
 }
 
 
-def error_body(surface: Surface, status: int, message: str) -> bytes:
-    """An error before any other byte, in the shape of the API that was called."""
+def error_body(surface: Surface, status: int, message: str, request_id: str = "foreman") -> bytes:
+    """An error before any other byte, in the shape of the API that was called; only Anthropic's has a request id."""
     if surface is Surface.OLLAMA:
         return orjson.dumps({"error": message})
     if surface is Surface.OPENAI:
@@ -164,8 +167,7 @@ def error_body(surface: Surface, status: int, message: str) -> bytes:
         error: dict[str, Any] = {"error": {"message": message, "type": kind, "param": None, "code": None}}
     else:
         kind = _ANTHROPIC_TYPES.get(status, "api_error")
-        request_id = f"req_{secrets.token_hex(12)}"
-        error = {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
+        error = {"type": "error", "error": {"type": kind, "message": message}, "request_id": f"req_{request_id}"}
     return orjson.dumps(error, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -182,7 +184,7 @@ def late_error(framing: Framing, surface: Surface, message: str, code: str, job_
         case Framing.SSE:
             return _line_ends(tail) + _error_frame(surface, message, code, job_id)
         case Framing.WHOLE:
-            return b"" if tail else error_body(surface, 502, message)
+            return b"" if tail else error_body(surface, 502, message, job_id)
 
 
 def _line_ends(tail: bytes) -> bytes:

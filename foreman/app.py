@@ -46,14 +46,23 @@ async def engine_of(settings: Settings, clock: Clock) -> AsyncIterator[Engine]:
         retention_seconds=settings.retention_hours * 3600,
         retention_bytes=settings.retention_bytes,
     )
-    target = Target(
-        settings.target, connect_timeout=settings.connect_timeout_seconds, probe_timeout=settings.probe_seconds
-    )
-    async with SqliteStore.open(settings.db, new_id(millis(clock))) as store, target:
+    async with SqliteStore.open(settings.db, new_id(millis(clock))) as store, target_of(settings) as target:
         poller = Poller(target, clock, every=settings.poll_seconds, probe_cap=settings.probe_seconds, swap=swap)
         jobs = LiveJobs(Budget(settings.relay_buffer_bytes))
         worker = Worker(store, target, poller, jobs, clock, limits)
         yield Engine(store, target, poller, worker, jobs, clock, rules)
+
+
+def target_of(settings: Settings) -> Target:
+    return Target(
+        settings.target, connect_timeout=settings.connect_timeout_seconds, probe_timeout=settings.probe_seconds
+    )
+
+
+async def target_answers(settings: Settings) -> bool:
+    """Whether an Ollama answers now."""
+    async with target_of(settings) as target:
+        return await target.alive()
 
 
 async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
@@ -86,5 +95,9 @@ async def _until_signalled(engine: Engine, ready: Callable[[], None]) -> None:
     if asked.done():
         log_event(log, logging.INFO, "draining", "stopping: the running job may end, the queue is kept")
         await engine.drain(hurry)
+        # A worker that still has not ended waits for a store or a target that does not answer; recovery takes over.
+        running.cancel()
+        await asyncio.wait((running,))
     asked.cancel()
-    await running
+    if not running.cancelled():
+        running.result()

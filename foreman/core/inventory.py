@@ -103,36 +103,38 @@ def _entries(answer: bytes) -> list[dict[str, Any]]:
     return [entry for entry in models if isinstance(entry, dict)]
 
 
-def _name(entry: dict[str, Any]) -> ModelName | None:
-    name = entry.get("model") or entry.get("name")
+def _name(entry: dict[str, Any]) -> tuple[str, ModelName] | None:
+    text = _text(entry.get("model") or entry.get("name"))
     try:
-        return parse(name) if isinstance(name, str) else None
+        return text, parse(text)
     except InvalidModelName:
         return None
 
 
 def _model(entry: dict[str, Any]) -> Model | None:
-    name = _name(entry)
-    if name is None:
+    named = _name(entry)
+    if named is None:
         return None
+    text, name = named
     return Model(
-        name=name.display,
+        name=text,
         canonical=name.canonical,
         digest=_text(entry.get("digest")),
         size=_whole(entry.get("size")) or 0,
         created=_unix(entry.get("modified_at")),
         owned_by=name.namespace,
-        remote=bool(entry.get("remote_host")),
+        remote=name.is_cloud or bool(entry.get("remote_host")),
         embedding=_embeds(entry),
     )
 
 
 def _runner(entry: dict[str, Any]) -> Runner | None:
-    name = _name(entry)
-    if name is None:
+    named = _name(entry)
+    if named is None:
         return None
+    text, name = named
     return Runner(
-        name=name.display,
+        name=text,
         canonical=name.canonical,
         digest=_text(entry.get("digest")),
         size=_whole(entry.get("size")) or 0,

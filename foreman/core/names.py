@@ -53,8 +53,11 @@ class ModelName:
 
     @cached_property
     def canonical(self) -> str:
-        """Equal for two names exactly when Ollama takes them for one model (it compares without regard to case)."""
-        return self.display.lower()
+        """Equal for two names exactly when Ollama takes them for one model (it compares without regard to case).
+
+        Itself a name: parsing it gives the same model, in the cloud too.
+        """
+        return f"{self.display}-cloud".lower() if self.is_cloud else self.display.lower()
 
     @property
     def is_cloud(self) -> bool:

@@ -14,7 +14,16 @@ from typing import Final, TypeVar
 import orjson
 
 from foreman.core import names
-from foreman.core.errors import ForemanError, JobFailed, TargetCut, TargetError, TargetLost, TargetSilent
+from foreman.core.errors import (
+    ForemanError,
+    JobCancelled,
+    JobFailed,
+    TargetCut,
+    TargetError,
+    TargetLost,
+    TargetSilent,
+    TargetStatus,
+)
 from foreman.core.framing import Verdict, VerdictKind, Watch, framing_of
 from foreman.core.headers import value_of
 from foreman.core.job import Answer, Claim, HandBack, JobState, Outcome, Stats
@@ -110,11 +119,14 @@ class Attempt:
         if isinstance(need, Ready):
             return None
         began = self._clock.monotonic()
-        for model in need.evict:
-            await self._evict(model)
-        refusal = await self._load_model(need)
-        self._load_ms = self._since(began)
-        return refusal
+        self._live.loading = True
+        try:
+            for model in need.evict:
+                await self._evict(model)
+            return await self._load_model(need)
+        finally:
+            self._live.loading = False
+            self._load_ms = self._since(began)
 
     def _need(self) -> Ready | Load:
         models = self._poller.models
@@ -126,7 +138,11 @@ class Attempt:
         """Unload a model and wait until the target no longer shows it: its memory is needed for the next."""
         canonical = names.parse(model).canonical
         log_event(log, logging.INFO, "model_unload", "unloading", model=model, wanted=self._live.model)
-        await self._target.unload(model)
+        try:
+            await self._target.unload(model, EVICT_SECONDS)
+        except TargetStatus as error:
+            # Deleted meanwhile, most likely; the looks below show whether it still holds memory.
+            log_event(log, logging.WARNING, "unload_refused", "the target refused to unload", model=model, error=error)
         until = self._clock.monotonic() + EVICT_SECONDS
         pause = asyncio.Event()
         while self._clock.monotonic() < until:
@@ -152,13 +168,13 @@ class Attempt:
 
     async def _send(self) -> Result:
         sent = self._clock.monotonic()
+        self._live.state = JobState.WORKING
         async with self._letting_go(self._target.exchange(self._claim.payload)) as exchange:
             head = await self._patiently(exchange.head)
             if head.status >= 400:
                 return self._refused(Refusal(head, await self._read_all(exchange)))
             first = await self._first_chunk(exchange)
             self._first_byte_ms = self._since(sent)
-            self._live.state = JobState.WORKING
             self.working()
             return await self._relay(exchange, head, first)
 
@@ -202,14 +218,11 @@ class Attempt:
     # -- how it ended
 
     def cancelled(self) -> Outcome:
-        self.error = JobFailed("the job was cancelled", "cancelled")
+        self.error = JobCancelled("the job was cancelled")
         return self._outcome(JobState.CANCELLED, "cancelled", "the job was cancelled")
 
-    def handed_back(self) -> HandBack | Outcome:
-        """foreman is stopping: the job keeps its place and its attempts, unless somebody has seen a part of it."""
-        if self._live.relay.released:
-            self.error = JobFailed("foreman was stopped while the answer was on its way", "interrupted")
-            return self._outcome(JobState.FAILED, "interrupted", str(self.error))
+    def handed_back(self) -> HandBack:
+        """foreman is stopping: the job keeps its place and its attempts, and starts afresh after the restart."""
         return self._back(0.0, "stopped", "foreman was stopped", counted=False)
 
     def _refused(self, refusal: Refusal) -> Result:

@@ -173,7 +173,7 @@ class Engine:
 
     def _stop(self, live: Live) -> None:
         """End a running attempt. A load that other queued jobs want is let finish: stopping it would cost them one."""
-        wanted = live.state is JobState.LOADING and self.jobs.depth.wants(str(live.key))
+        wanted = live.loading and self.jobs.depth.wants(str(live.key))
         if live.attempt is not None and not wanted:
             live.attempt.cancel()
 

@@ -26,6 +26,7 @@ class Live:
     created_at: int
     mode: Mode = Mode.ATTACHED
     state: JobState = JobState.QUEUED
+    loading: bool = False  # its model is being loaded right now
     attempt: asyncio.Task[object] | None = None
     cancelled: bool = False
     handed_back: bool = False

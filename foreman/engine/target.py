@@ -33,6 +33,7 @@ from foreman.core.errors import (
 )
 from foreman.core.headers import answer_headers
 from foreman.core.job import LoadKey, Payload
+from foreman.core.ollama import load_body
 from foreman.engine.relay import Head
 
 # Half a minute of silence from a sleeping machine's kernel, then the connection counts as lost.
@@ -130,19 +131,16 @@ class Target:
             return False
         return True
 
-    async def unload(self, model: str) -> None:
+    async def unload(self, model: str, timeout: float) -> None:
         """Ask the target to drop a model. It answers at once and unloads afterwards. Raises TargetError."""
-        await self._ask("POST", "/api/generate", {"model": model, "keep_alive": 0, "stream": False}, None)
+        await self._ask("POST", "/api/generate", {"model": model, "keep_alive": 0, "stream": False}, timeout)
 
     def load(self, key: LoadKey, keep_alive: str) -> "Exchange":
         """Start loading a model with its load-time options, pinned for `keep_alive`; takes as long as it takes."""
-        body: dict[str, Any] = {"model": key.model, "keep_alive": keep_alive, "stream": False}
-        if key.options:
-            body["options"] = dict(key.options)
         headers = (("content-type", "application/json"),)
-        return self.exchange(Payload("/api/generate", headers, orjson.dumps(body)))
+        return self.exchange(Payload("/api/generate", headers, load_body(key, keep_alive)))
 
-    async def _ask(self, method: str, path: str, body: dict[str, Any] | None, timeout: float | None) -> bytes:
+    async def _ask(self, method: str, path: str, body: dict[str, Any] | None, timeout: float) -> bytes:
         data = None if body is None else orjson.dumps(body)
         try:
             async with asyncio.timeout(timeout):

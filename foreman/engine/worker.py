@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
-from foreman.core.errors import Draining, StorageFailed, StorageFull
+from foreman.core.errors import Draining, ForemanError, JobFailed, StorageFailed, StorageFull
 from foreman.core.job import Claim, HandBack, Hot, JobState, Outcome
 from foreman.core.residency import hot
 from foreman.engine.attempt import Attempt, Limits, Result
@@ -133,6 +133,8 @@ class Worker:
         """The attempt as a task of its own, so that a cancel stops it wherever it stands, and nothing else."""
         if live.cancelled:
             return attempt.cancelled()
+        if self._stopping():
+            return attempt.handed_back()
         task = asyncio.create_task(attempt.run(), name=f"attempt {live.id}")
         live.attempt = task
         try:
@@ -161,7 +163,7 @@ class Worker:
         else:
             self._jobs.returned(live)
             if self._stopping():
-                live.relay.finish(Draining("foreman is shutting down; the job is kept and goes on after the restart"))
+                live.relay.finish(_sent_away(live))
         log_event(
             log,
             logging.WARNING,
@@ -219,3 +221,10 @@ class Worker:
             attempt=attempt.number,
             fenced=None if finished.applied else True,
         )
+
+
+def _sent_away(live: Live) -> ForemanError:
+    """What the reader of a job that is handed back at shutdown hears."""
+    if live.relay.released:
+        return JobFailed("foreman was stopped while the answer was on its way; the job is kept", "interrupted")
+    return Draining("foreman is shutting down; the job is kept and goes on after the restart")

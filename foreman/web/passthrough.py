@@ -4,6 +4,7 @@ from aiohttp import ClientError, web
 
 from foreman.core.errors import Draining, TargetError
 from foreman.core.headers import answer_headers, request_headers
+from foreman.core.ollama import clean_path
 from foreman.web.bodies import stream_body
 from foreman.web.keys import ENGINE
 
@@ -20,7 +21,7 @@ async def forward(request: web.Request, body: bytes | None = None) -> web.Stream
     sent = body if body is not None else stream_body(request) if request.can_read_body else None
     if body is None and "Content-Length" in request.headers:
         headers = (*headers, ("content-length", request.headers["Content-Length"]))
-    changes = request.path in MODEL_CHANGES
+    changes = clean_path(request.raw_path) in MODEL_CHANGES
     try:
         async with engine.target.forward(request.method, request.raw_path, headers, sent) as upstream:
             response = web.StreamResponse(status=upstream.status, reason=upstream.reason)

@@ -17,6 +17,7 @@ async def test_a_streamed_chat_goes_through_a_persisted_job(tmp_path: Path) -> N
         text = ""
         async for part in await client.chat(**request, stream=True):  # type: ignore[call-overload]
             text += part["message"]["content"]
+        await client.close()  # type: ignore[no-untyped-call]
         finished = await foreman.event("job_finished")
     assert text == expected_text({**request, "stream": True})
     assert finished["fields"]["outcome"] == "done"

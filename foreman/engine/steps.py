@@ -154,10 +154,16 @@ def free_pages(db: sqlite3.Connection) -> bool:
 
     `execute` would free a single page: the module steps a statement without columns once.
     """
-    ((free,),) = db.execute("PRAGMA freelist_count").fetchall()
+    free = _free_pages(db)
     if free:
         db.executescript("PRAGMA incremental_vacuum(2000)")
-    return bool(free > 2000)
+    # Fewer than before, lest a database that was rebuilt without auto_vacuum be asked for ever.
+    return 0 < _free_pages(db) < free
+
+
+def _free_pages(db: sqlite3.Connection) -> int:
+    ((free,),) = db.execute("PRAGMA freelist_count").fetchall()
+    return int(free)
 
 
 def _pairs(text: str) -> tuple[tuple[str, str], ...]:

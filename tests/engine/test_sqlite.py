@@ -165,6 +165,16 @@ async def test_pruned_space_goes_back_to_the_file_system(store: SqliteStore, pat
     assert max(gone) < 20, "a batch is bounded by bytes, too"
 
 
+async def test_a_database_rebuilt_without_auto_vacuum_can_be_pruned(path: Path) -> None:
+    async with SqliteStore.open(path, "boot-1") as store:
+        await store.submit(new_job(1, body=os.urandom(9_000_000)))
+        await store.cancel(job_id(1), 5)
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("PRAGMA journal_mode=DELETE; PRAGMA auto_vacuum=NONE; VACUUM")
+    async with SqliteStore.open(path, "boot-2") as store:
+        assert [await store.prune(6, 0) for _ in range(2)] == [1, 0]
+
+
 async def test_the_log_is_gone_after_closing(path: Path) -> None:
     async with SqliteStore.open(path, "boot-1") as store:
         await submitted(store, *range(50))

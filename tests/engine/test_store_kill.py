@@ -114,7 +114,7 @@ async def test_kill_9_at_any_moment(tmp_path: Path) -> None:
 
     async with SqliteStore.open(path, "last") as store:
         await store.recover(4, drop_attached=False)
-        kept = dict(rows(path, "SELECT id, state FROM jobs"))
+        kept = {row[0]: row[1] for row in rows(path, "SELECT id, state FROM jobs")}
         assert submitted <= kept.keys() <= begun, "none lost, none invented"
         assert {job: kept[job] for job in ends} == ends
         assert set(kept.values()) <= {"queued", "done", "cancelled", "failed"}

@@ -6,7 +6,7 @@ and when, is the poller's business. Names are canonical (see names.py): two spel
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -150,7 +150,7 @@ def _embeds(entry: dict[str, Any]) -> bool:
     if isinstance(capabilities, list) and capabilities:
         return "embedding" in capabilities and "completion" not in capabilities
     details = entry.get("details")
-    return isinstance(details, dict) and details.get("family") in EMBEDDING_FAMILIES
+    return isinstance(details, dict) and _text(details.get("family")) in EMBEDDING_FAMILIES
 
 
 def _text(value: object) -> str:
@@ -163,9 +163,11 @@ def _whole(value: object) -> int | None:
 
 def _unix(value: object) -> int:
     try:
-        return int(datetime.fromisoformat(_text(value)).timestamp())
+        time = datetime.fromisoformat(_text(value))
     except ValueError:
         return 0
+    # A time without a zone must not mean another moment on another machine.
+    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
 
 
 def _listing(models: list[Model]) -> bytes:

@@ -33,7 +33,8 @@ WHERE seq = coalesce(
    FROM json_each(:models) AS hot),
   (SELECT seq FROM jobs INDEXED BY jobs_ready
     WHERE state='queued' AND not_before=0 AND lane='local' ORDER BY seq LIMIT 1))
-AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_local_slot WHERE state IN ('loading', 'working') AND lane='local')
+AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
+  WHERE state IN ('loading', 'working') AND iif(lane='local', 0, seq)=0)
 RETURNING {COLUMNS}"""  # noqa: S608 constants only
 OPEN_ATTEMPT: Final = """
 INSERT INTO attempts (seq, n, owner, started_at)

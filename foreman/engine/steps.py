@@ -7,8 +7,9 @@ of a RETURNING clause are fetched: an unfinished statement keeps the database lo
 import json
 import sqlite3
 import zlib
-from dataclasses import asdict
 from typing import Any, Final
+
+import orjson
 
 from foreman.core.job import (
     Answer,
@@ -72,8 +73,11 @@ def submit(db: sqlite3.Connection, job: NewJob) -> int:
 
 def claim(db: sqlite3.Connection, owner: str, hot: Hot, now: int) -> Claim | None:
     db.execute(sql.PROMOTE, (now,))
-    hot_keys = {"load_keys": json.dumps(hot.load_keys), "models": json.dumps(hot.models)}
-    rows = db.execute(sql.CLAIM, {"now": now, "owner": owner, **hot_keys}).fetchall()
+    values = {
+        "now": now, "owner": owner,
+        "load_keys": orjson.dumps(hot.load_keys).decode(), "models": orjson.dumps(hot.models).decode(),
+    }  # fmt: skip
+    rows = db.execute(sql.CLAIM, values).fetchall()
     if not rows:
         return None
     job = job_of(rows[0])
@@ -94,7 +98,7 @@ def finish(
     values = {
         "seq": seq, "owner": owner, "at": outcome.at, "state": outcome.state, "error_code": outcome.error_code,
         "error": _text(outcome.error), "status": answer.status if answer else None,
-        "stats": json.dumps(asdict(outcome.stats)), "bytes": len(headers) + len(packed[1]) if packed else 0,
+        "stats": orjson.dumps(outcome.stats).decode(), "bytes": len(headers) + len(packed[1]) if packed else 0,
     }  # fmt: skip
     finished = _move(db, sql.FINISH, values, hot)
     if finished.applied and answer and packed:

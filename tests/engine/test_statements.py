@@ -13,7 +13,7 @@ from foreman.core.job import Hot
 from foreman.engine import migrations, statements, steps
 
 # What scans an index on purpose: figures of the whole queue, once at the start or over a bounded number of rows.
-SCANS = {"DEPTH", "FINISHED_BYTES", "OLDEST_FINISHED", "OLDEST_QUEUED", "DROP_ATTACHED"}
+SCANS = {"DEPTH", "FINISHED_BYTES", "OLDEST_FINISHED", "OLDEST_QUEUED", "DROP_ATTACHED", "RECOVER", "RECOVER_ATTEMPTS"}
 SORTS = {"DEPTH"}
 STATEMENTS = {name: text for name, text in vars(statements).items() if name.isupper() and name != "COLUMNS"}
 
@@ -68,7 +68,7 @@ def test_the_claim_is_a_handful_of_probes(db: sqlite3.Connection, filled: bool) 
         db.execute("ANALYZE")
     lines = [line.replace("COVERING ", "") for line in plan(db, statements.CLAIM) if " jobs " in line]
     assert sorted(lines) == [
-        "SEARCH jobs USING INDEX jobs_local_slot (lane=?)",
+        "SEARCH jobs USING INDEX jobs_active (<expr>=?)",
         "SEARCH jobs USING INDEX jobs_ready (lane=?)",
         "SEARCH jobs USING INDEX jobs_ready_key (lane=? AND load_key=?)",
         "SEARCH jobs USING INDEX jobs_ready_model (lane=? AND model=?)",

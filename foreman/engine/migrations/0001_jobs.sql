@@ -67,10 +67,10 @@ CREATE INDEX jobs_ready_key ON jobs (lane, load_key, seq) WHERE state = 'queued'
 CREATE INDEX jobs_ready_model ON jobs (lane, model, seq) WHERE state = 'queued' AND not_before = 0;
 CREATE INDEX jobs_ready ON jobs (lane, seq) WHERE state = 'queued' AND not_before = 0;
 CREATE INDEX jobs_delayed ON jobs (not_before) WHERE state = 'queued' AND not_before > 0;
-CREATE INDEX jobs_active ON jobs (state) WHERE state IN ('loading', 'working');
 CREATE INDEX jobs_finished ON jobs (finished_at, seq, bytes) WHERE finished_at IS NOT NULL;
 CREATE UNIQUE INDEX jobs_idem ON jobs (client, idem_key) WHERE idem_key IS NOT NULL;
-CREATE UNIQUE INDEX jobs_local_slot ON jobs (lane) WHERE state IN ('loading', 'working') AND lane = 'local';
+-- One job in flight in the local lane, any number in the other.
+CREATE UNIQUE INDEX jobs_active ON jobs (iif(lane = 'local', 0, seq)) WHERE state IN ('loading', 'working');
 
 -- The moves of foreman.core.job.TRANSITIONS, and no other.
 CREATE TRIGGER jobs_moves BEFORE UPDATE OF state ON jobs

@@ -44,9 +44,11 @@ class Residency:
         return Residency(runners, tuple(loaded for loaded in kept if loaded is not None), known=True)
 
     def with_loaded(self, key: LoadKey, swap: Swap) -> "Residency":
-        """After foreman loaded `key`."""
+        """After foreman loaded `key`. Until /api/ps shows it, what is known of it is that it is there."""
         others = () if swap is Swap.EXCLUSIVE else tuple(one for one in self.loaded if one.key.model != key.model)
-        return replace(self, loaded=(*others, Loaded(key)))
+        shown = any(runner.canonical == key.model for runner in self.runners)
+        runners = self.runners if shown else (*self.runners, Runner(key.model, key.model))
+        return replace(self, runners=runners, loaded=(*others, Loaded(key)))
 
     def without(self, model: str) -> "Residency":
         """After `model` (canonical) was unloaded, or its load failed."""
@@ -103,12 +105,12 @@ class Load:
 def plan(key: LoadKey, residency: Residency, inventory: Inventory, swap: Swap, *, remote: bool) -> Ready | Load:
     """What has to happen before a job with this load key may run.
 
-    (1) A model that runs elsewhere: nothing.
+    (1) A model that runs elsewhere, or that only embeds and stands beside the others: nothing.
     (2) Loaded by foreman with these options, under this name or an alias: nothing.
     (3) In memory with other or unknown options: load it again; without a change of options that only pins it.
     (4) Otherwise: evict the other worker models (exclusive) and load.
     """
-    if remote:  # (1)
+    if remote or inventory.is_embedding(key.model):  # (1)
         return Ready()
     names = inventory.aliases(key.model)
     if any(one.key.model in names and one.key.options == key.options for one in residency.loaded):  # (2)

@@ -57,5 +57,7 @@ def value_of(headers: Headers, name: str) -> str:
 
 
 def _filtered(pairs: Iterable[tuple[str, str]], names: frozenset[str], prefixes: tuple[str, ...]) -> Headers:
-    lowered = ((name.lower(), value) for name, value in pairs)
-    return tuple((n, v) for n, v in lowered if n not in names and not n.startswith(prefixes))
+    lowered = [(name.lower(), value) for name, value in pairs]
+    # What Connection names belongs to the hop as well (RFC 9110, 7.6.1).
+    named = {word.strip().lower() for name, value in lowered if name == "connection" for word in value.split(",")}
+    return tuple((n, v) for n, v in lowered if n not in names and n not in named and not n.startswith(prefixes))

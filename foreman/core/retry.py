@@ -92,7 +92,7 @@ def after_status(
     `busy` counts how often it said 503 or 429 to this job. `retry_after` is its header, in seconds.
     (1) Busy: again, later, however often; being told to wait is not the job's fault.
     (2) The runner crashed: once more; the second time the answer is passed on as final.
-    (3) It could not load, or something between foreman and Ollama failed: again within the bound.
+    (3) It could not load, gave the load up (499), or something before Ollama failed: again within the bound.
     (4) All else is the target's last word.
     """
     if status in (429, 503):  # (1)
@@ -103,7 +103,7 @@ def after_status(
         if spent or job.crashes + 1 >= CRASHES_UNTIL_POISON:
             return Pass()
         return Retry(policy.delay(job.attempts, jitter), crash=True)
-    if status in (502, 504) or (status == 500 and _names(text, LOAD_TEXTS)):  # (3)
+    if status in (499, 502, 504) or (status == 500 and _names(text, LOAD_TEXTS)):  # (3)
         return Pass() if spent else Retry(policy.delay(job.attempts, jitter))
     return Pass()  # (4)
 

@@ -20,7 +20,7 @@ import aiohttp
 
 from foreman.cli import demo_sources
 from foreman.cli.children import FOREMAN_READY, STUB_READY, Child, child, serve_arguments
-from foreman.cli.demo_clients import KINDS, Chat, ask, check_installed
+from foreman.cli.demo_clients import KINDS, Chat, ask, import_clients
 from foreman.cli.demo_facts import Evidence, Row, broken, fifo_loads, summary
 from foreman.cli.demo_view import Board, Piece, View, view_for
 from foreman.core.errors import StartupError
@@ -45,7 +45,7 @@ def run(pace: float = 1.0) -> int:
 
     Raises StartupError where something of it cannot start.
     """
-    check_installed()
+    import_clients()
     start = monotonic()
     view = view_for(sys.stdout, os.environ, lambda: monotonic() - start)
     try:
@@ -122,10 +122,10 @@ class Demo:
     async def play(self) -> Evidence:
         """The whole story, in order. Raises StartupError when a part of it ends early."""
         load = LOAD_SECONDS * self._pace
-        self._view.event(f"a stub of Ollama with {' and '.join(MODELS)}; loading either takes {load:g} s")
+        self._view.event(f"a stub of Ollama has {' and '.join(MODELS)}; a load takes {load:g} s")
         try:
             async with self._serving("127.0.0.1:0") as foreman:
-                self._view.event(f"foreman, process {foreman.pid}, serves at {foreman.url}; its database is empty")
+                self._view.event(f"foreman serves at {foreman.url}; its database is empty")
                 await self._arrivals(foreman.url)
                 await self._until(self._in_mid_answer)
                 at_kill = await self._kill(foreman)
@@ -134,7 +134,7 @@ class Demo:
                 task.cancel()
         async with self._serving(foreman.url.removeprefix("http://")) as foreman:
             after = demo_sources.rows(self._folder)
-            self._view.banner(_restart_words(foreman, at_kill, after), "relief")
+            self._view.banner(_restart_words(at_kill, after), "relief")
             await self._until(lambda: any(row.state in ACTIVE for row in self._rows))
             self._view.event(await self._health(foreman))
             await self._until(lambda: not any(row.open for row in self._rows))
@@ -159,7 +159,7 @@ class Demo:
 
     async def _arrivals(self, url: str) -> None:
         """One chat after another, each when the one before lies in the database; no load ends before the last."""
-        self._view.event(f"{CHATS} streaming chats by the real ollama and openai clients, models alternating")
+        self._view.event(f"{CHATS} chats by the real ollama and openai clients, models alternating")
         await self._stub_control("hold_loads")
         for count, chat in enumerate(self._chats, 1):
             self._asking.append(asyncio.create_task(ask(chat, url, self._news.set)))
@@ -174,10 +174,11 @@ class Demo:
         at_kill = demo_sources.rows(self._folder)
         states = Counter(row.state for row in at_kill)
         lying = ", ".join(f"{states[state]} {state}" for state in JobState if states[state])
-        self._view.banner(f"KILL -9  foreman, process {foreman.pid}, is dead. In its database: {lying}", "alarm")
+        self._view.banner(f"KILL -9  foreman is dead. Its database: {lying}", "alarm")
         await self._until(lambda: all(chat.ended for chat in self._chats))
-        cut = sum(bool(chat.error) for chat in self._chats)
-        self._view.event(f"{cut} clients lost their connection and see an error")
+        cut = [chat for chat in self._chats if chat.error]
+        errors = ", ".join(sorted({chat.error.partition(":")[0] for chat in cut}))
+        self._view.event(f"{len(cut)} clients cut off: {errors}")
         await asyncio.sleep(DEAD_SECONDS * self._pace)
         return at_kill
 
@@ -238,6 +239,6 @@ class Demo:
         )
 
 
-def _restart_words(foreman: Child, before: Sequence[Row], after: Sequence[Row]) -> str:
+def _restart_words(before: Sequence[Row], after: Sequence[Row]) -> str:
     kept = {row.id for row in before if row.open} & {row.id for row in after}
-    return f"RESTART  foreman is back, process {foreman.pid}: the same {len(kept)} open jobs, by their ids"
+    return f"RESTART  foreman is back with the same {len(kept)} open jobs, by their ids"

@@ -3,7 +3,7 @@
 Neither tries again by itself here, and neither uses a proxy: what a chat shows is what happened on its one connection.
 """
 
-import importlib.util
+import importlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -34,12 +34,14 @@ class Chat:
         self.text += piece
 
 
-def check_installed() -> None:
-    """Raises StartupError when a client package is missing."""
-    missing = [kind for kind in KINDS if importlib.util.find_spec(kind) is None]
-    if missing:
-        names = " and ".join(missing)
-        raise StartupError(f"the demo needs the real clients ({names}): pip install 'foreman[demo]'")
+def import_clients() -> None:
+    """Import both now, which takes a while, so that no chat is late. Raises StartupError when one is missing."""
+    for kind in KINDS:
+        try:
+            importlib.import_module(kind)
+        except ModuleNotFoundError as error:
+            hint = "pip install 'foreman[demo]'"
+            raise StartupError(f"the demo needs the real ollama and openai clients: {hint} ({error})") from error
 
 
 async def ask(chat: Chat, url: str, changed: Callable[[], None]) -> None:
@@ -52,8 +54,9 @@ async def ask(chat: Chat, url: str, changed: Callable[[], None]) -> None:
                     chat.heard(piece)
                     changed()
     except Exception as error:
+        kind = type(error)
         # Whatever a client makes of a broken connection is shown; the verdict asks whether it was due.
-        chat.error = f"{type(error).__name__}: {error}"
+        chat.error = f"{kind.__module__.partition('.')[0]}.{kind.__name__}: {error}"
     chat.ended = True
     changed()
 

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, Protocol, TextIO
 from foreman.cli.demo_clients import Chat
 
 WIDTH: Final = 79
+ANSWER_COLUMNS: Final = 29
 _CODES: Final = {
     "": "",
     "dim": "2",
@@ -89,7 +90,7 @@ class Plain:
         self._write(f"\n{'=' * WIDTH}\n{self._seconds():6.1f}s  {text}\n{'=' * WIDTH}\n")
 
     def show(self, board: Board) -> None:
-        for chat in board.chats:
+        for chat in sorted(board.chats, key=lambda chat: chat.state != "done"):
             doing = _doing(chat)
             if doing != self._shown.get(chat.number, ""):
                 self._shown[chat.number] = doing
@@ -176,12 +177,10 @@ def _chat_line(chat: Chat, board: Board) -> Line:
 
 
 def _answer(chat: Chat) -> Piece:
-    room = WIDTH - 49
     if chat.error:
-        kept = {"done": "answer kept"}.get(chat.state, "its job goes on" if chat.state != "queued" else "job kept")
-        return Piece(f"client cut off, {kept}", "good" if chat.state == "done" else "bad")
-    text = printable(chat.text)
-    return Piece(tail(text, room), "dim" if chat.ended else "")
+        job = {"queued": "job kept", "done": "answer kept"}.get(chat.state, "job goes on")
+        return Piece(f"client cut off, {job}", "good" if chat.state == "done" else "bad")
+    return Piece(tail(printable(chat.text), ANSWER_COLUMNS), "dim" if chat.ended else "")
 
 
 def _order_line(board: Board) -> Line:

@@ -23,7 +23,7 @@ PROMOTE: Final = "UPDATE jobs SET not_before=0 WHERE state='queued' AND not_befo
 # One probe of an index per hot key, per hot model, and one for the oldest of all. An ORDER BY over all the queued
 # rows (hot first, then seq) says the same and sorts the whole queue each time.
 CLAIM: Final = f"""
-UPDATE jobs SET state='loading', attempts=attempts+1, claimed_at=:now, first_byte_at=NULL, owner=:owner
+UPDATE jobs SET state='loading', attempts=attempts+1, claimed_at=:now, owner=:owner
 WHERE seq = coalesce(
   (SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
     WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=hot.value ORDER BY seq LIMIT 1))

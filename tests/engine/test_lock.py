@@ -40,6 +40,12 @@ def test_it_is_free_after_an_error(tmp_path: Path) -> None:
         pass
 
 
+def test_a_leftover_file_means_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x.db.lock").write_text("123456789012345678901234567890\n")
+    with lock.held(tmp_path / "x.db"):
+        assert (tmp_path / "x.db.lock").read_text() == f"{os.getpid()}\n"
+
+
 def test_the_database_itself_is_not_touched(tmp_path: Path) -> None:
     with lock.held(tmp_path / "x.db"):
         assert [file.name for file in tmp_path.iterdir()] == ["x.db.lock"]

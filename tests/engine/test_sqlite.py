@@ -209,11 +209,13 @@ async def test_opening_that_stops_half_way_leaves_nothing_behind(path: Path, mon
         raise sqlite3.OperationalError("refused")
 
     monkeypatch.setattr(aiosqlite.Connection, "execute_fetchall", refuse)
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with pytest.raises(StoreUnusable, match="refused"):
         async with SqliteStore.open(path, "boot-1"):
             pass
-    assert threading.active_count() == before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)  # aiosqlite tells of the end of its thread just before it
+        assert not thread.is_alive()
     with lock.held(path):
         pass
 

@@ -257,6 +257,7 @@ async def test_recovery_settles_what_an_earlier_process_left(
         assert await claimed(store) == 1
     for boot in ("boot-2", "boot-3"):
         async with opener(boot) as store:
+            store.note_working(1, 99)
             assert await store.finish(1, done()) == Finished(False, JobState.LOADING)
             await store.recover(100, drop_attached=False)
             await store.recover(101, drop_attached=False)

@@ -76,9 +76,8 @@ async def subject(tmp_path: Path) -> Subject:
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    before = threading.active_count()
     yield
-    assert threading.active_count() <= before
+    assert [thread for thread in threading.enumerate() if thread.name == "foreman-writer"] == []
 
 
 async def test_a_step_returns_its_value_or_raises_its_error(subject: Subject) -> None:

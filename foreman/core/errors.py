@@ -17,7 +17,8 @@
     │   └── TargetCut         the answer broke off after its head
     ├── JobCancelled          the job was cancelled while somebody read its answer
     ├── JobFailed             the job failed after its answer had begun, or before it could
-    └── ReaderCut             a reader fell so far behind that its bytes were given up
+    ├── ReaderCut             a reader fell so far behind that its bytes were given up
+    └── InternalError         foreman made a mistake, and has logged it
 
 `code` is the stable word of an error: it stands in `X-Foreman-Error`, in the database and in the logs.
 What status and shape an error has over HTTP is decided in one table, `web/errors.py`.
@@ -158,3 +159,7 @@ class JobFailed(ForemanError):
 
 class ReaderCut(ForemanError):
     code = "reader_cut"
+
+
+class InternalError(ForemanError):
+    code = "internal"

@@ -23,7 +23,7 @@ from foreman.log import log_event
 
 log = logging.getLogger(__name__)
 
-# A snapshot younger than this answers a miss: a flood of unknown names causes one look a second.
+# A flood of unknown names causes one look in this time; a single one is looked up at once.
 MISS_SECONDS: Final = 1.0
 # How old a look at what is loaded may be before a swap is decided on it.
 SWAP_SECONDS: Final = 2.0
@@ -47,6 +47,7 @@ class Poller:
         self._epoch = 0
         self._looking: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
+        self._relisting: asyncio.Task[None] | None = None
         self.came_back: Callable[[], None] = lambda: None
         self._due = asyncio.Event()
         self.inventory: Inventory | None = None
@@ -109,9 +110,10 @@ class Poller:
         """
         if self.inventory is not None and self.inventory.find(name) is not None:
             return True
-        if self._clock.monotonic() - self._listed_at >= MISS_SECONDS:
-            await self.refresh()
-        if self.inventory is None or not self.reachable:
+        asked = self._clock.monotonic()
+        if self.reachable is not False:
+            await self._list_anew()
+        if self.inventory is None or not self.reachable or self._listed_at < asked:
             return True
         return self.inventory.find(name) is not None
 
@@ -137,6 +139,18 @@ class Poller:
     def unloaded(self, model: str) -> None:
         self._epoch += 1
         self.residency = self.residency.without(model)
+
+    async def _list_anew(self) -> None:
+        """Ask for the models again, but not sooner than `MISS_SECONDS` after the last time; all who wait share it."""
+        if self._relisting is None or self._relisting.done():
+            self._relisting = asyncio.create_task(self._list_in_time())
+        await asyncio.shield(self._relisting)
+
+    async def _list_in_time(self) -> None:
+        wait = self._listed_at + MISS_SECONDS - self._clock.monotonic()
+        if wait > 0:
+            await self._clock.wait(asyncio.Event(), wait)
+        await self.refresh(anew=True)
 
     async def _refresh(self) -> None:
         self.polled_at = self._clock.time()
@@ -184,5 +198,9 @@ class Poller:
     def _down(self, error: str) -> None:
         if self.reachable is not False:
             log_event(log, logging.WARNING, "target_down", "the target does not answer, jobs wait", error=error)
+            # Whoever comes back may have been restarted: nothing is loaded, nothing pinned, until it is looked at.
+            self._epoch += 1
+            self._looked_at = float("-inf")
+            self.residency = Residency()
         self.reachable = False
         self.last_error = error

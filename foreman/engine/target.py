@@ -12,7 +12,7 @@ import asyncio
 import io
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Final, Self
@@ -96,21 +96,22 @@ class Target:
         """Start sending a job's request; nothing is awaited yet."""
         headers = CIMultiDict(payload.headers)
         headers["accept-encoding"] = "identity"
-        body = payload.body if len(payload.body) < LARGE_BODY else io.BytesIO(payload.body)
+        body = _in_pieces(payload.body)
         return Exchange(
             lambda: self._jobs.post(self.url(payload.path), data=body, headers=headers, allow_redirects=False)
         )
 
     @asynccontextmanager
     async def forward(
-        self, method: str, path_qs: str, headers: tuple[tuple[str, str], ...], body: AsyncIterator[bytes] | bytes | None
+        self, method: str, path_qs: str, headers: tuple[tuple[str, str], ...], body: AsyncIterable[bytes] | bytes | None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Pass a request on as it is, bodies streamed both ways. Raises TargetError before the answer's head."""
         sent = CIMultiDict(headers)
         sent["accept-encoding"] = "identity"
+        data = _in_pieces(body) if isinstance(body, bytes) else body
         with _mapped():
             response = await self._control.request(
-                method, self.url(path_qs), headers=sent, data=body, allow_redirects=False
+                method, self.url(path_qs), headers=sent, data=data, allow_redirects=False
             )
         try:
             yield response
@@ -197,12 +198,12 @@ class Exchange:
             raise TargetCut("the answer has no head yet")
         try:
             async with asyncio.timeout(patience):
-                chunk = await self._response.content.readany()
+                chunk = await arriving(self._response)
         except TimeoutError:
             raise TargetSilent(f"the target sent nothing for {patience:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except TargetCut:
             self.ended = True
-            raise TargetCut(f"the target's answer broke off ({_reason(error)})") from error
+            raise
         self.ended = not chunk
         return chunk
 
@@ -243,6 +244,27 @@ class Exchange:
             self._opening.cancel()
         elif not self._opening.cancelled() and self._opening.exception() is None:
             self._opening.result().close()
+
+
+async def arriving(response: aiohttp.ClientResponse) -> bytes:
+    """The next bytes of an answer as they arrived, b"" at the end. Raises TargetCut where it broke off.
+
+    aiohttp tells of a break as soon as it knows, before it gives out what arrived ahead of it: that comes first here.
+    """
+    content = response.content
+    try:
+        return await content.readany()
+    except (aiohttp.ClientError, OSError) as error:
+        content.set_exception(None)  # type: ignore[arg-type]
+        rest = content.read_nowait()
+        content.set_exception(error)
+        if rest:
+            return rest
+        raise TargetCut(f"the target's answer broke off ({_reason(error)})") from error
+
+
+def _in_pieces(body: bytes) -> bytes | io.BytesIO:
+    return body if len(body) < LARGE_BODY else io.BytesIO(body)
 
 
 @contextmanager

@@ -13,56 +13,43 @@ from foreman.core.job import surface_of
 from foreman.core.ollama import late_error
 from foreman.engine.engine import Engine
 from foreman.engine.live import Live
-from foreman.engine.relay import Head
+from foreman.engine.relay import Head, Reader
+from foreman.web.errors import JOB_HEADER, render
+from foreman.web.relayed import Relayed
 
 
 async def answer(request: web.Request, engine: Engine, live: Live) -> web.StreamResponse:
-    """Stream a job's answer to the client; raises the job's error where no answer began."""
+    """Stream a job's answer to the client, or its error where no answer began."""
     reader = live.relay.reader()
-    tail = b""
-    response: web.StreamResponse | None = None
     try:
         head = await reader.head()
-        response = opened(head, live.id)
+        return await _streamed(request, live, reader, head)
+    except ForemanError as error:
+        return render(error, live.path, live.id)
+    finally:
+        engine.left(live, reader)
+
+
+async def _streamed(request: web.Request, live: Live, reader: Reader, head: Head) -> web.StreamResponse:
+    response = Relayed(head.status, head.headers)
+    response.headers[JOB_HEADER] = live.id
+    tail = b""
+    try:
         await response.prepare(request)
         while (chunk := await reader.chunk()) is not None:
             tail = chunk
             await response.write(chunk)
         await response.write_eof()
     except ForemanError as error:
-        if response is None:
-            raise
-        await _break_off(request, response, late_error_for(live, head, tail, error))
+        await response.break_off(request, last_words(live, head, tail, error))
     except ConnectionError:
-        # The client is gone; its reader leaves below, and there is nobody left to tell.
-        return response or web.Response(status=499)
-    finally:
-        engine.left(live, reader)
+        # The client is gone; its reader leaves, and there is nobody left to tell.
+        response.force_close()
     return response
 
 
-def opened(head: Head, job_id: str) -> web.StreamResponse:
-    """The client's answer with the target's status and headers, not yet sent."""
-    response = web.StreamResponse(status=head.status)
-    for name, value in head.headers:
-        response.headers.add(name, value)
-    response.headers["X-Foreman-Job"] = job_id
-    return response
-
-
-def late_error_for(live: Live, head: Head, tail: bytes, error: ForemanError) -> bytes:
+def last_words(live: Live, head: Head, tail: bytes, error: ForemanError) -> bytes:
     """What to write after the last byte of an answer that broke off; empty where its framing has no room for it."""
     reason = error.reason if isinstance(error, JobFailed) else error.code
     framing = framing_of(value_of(head.headers, "content-type"))
     return late_error(framing, surface_of(live.path), str(error), reason, live.id, tail)
-
-
-async def _break_off(request: web.Request, response: web.StreamResponse, last: bytes) -> None:
-    """Write the last words and close without the final chunk. FIN, not RST, or the words could get lost."""
-    response.force_close()
-    try:
-        if last and response.content_length is None:
-            await response.write(last)
-    finally:
-        if request.transport is not None:
-            request.transport.close()

@@ -10,6 +10,7 @@ from foreman.core.errors import ModelNotFound, TargetUnreachable
 from foreman.core.inventory import entry_v1
 from foreman.engine.poller import Poller
 from foreman.web.keys import ENGINE
+from foreman.web.passthrough import forward
 
 JSON = "application/json"
 
@@ -34,13 +35,15 @@ async def v1_models(request: web.Request) -> web.Response:
     return _answer(poller, None if poller.inventory is None else poller.inventory.listing)
 
 
-async def v1_model(request: web.Request) -> web.Response:
+async def v1_model(request: web.Request) -> web.StreamResponse:
     """One model; the `id` is the name as it was asked for. Raises ModelNotFound, InvalidModelName."""
     poller = await _asked(request)
     requested = request.match_info["model"]
     name = names.parse(requested)
-    await poller.knows(name)
+    known = await poller.knows(name)
     found = poller.models.find(name)
+    if found is None and (known or name.is_cloud):
+        return await forward(request)
     if found is None:
         raise ModelNotFound(ollama.missing_model(request.path, requested))
     body = orjson.dumps(entry_v1(found, requested), option=orjson.OPT_APPEND_NEWLINE)

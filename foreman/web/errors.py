@@ -4,6 +4,7 @@ An error on a route of Ollama, OpenAI or Anthropic has that API's own shape; on 
 document (RFC 9457). `X-Foreman-Error` says that foreman, not the target, is speaking, and which error it is.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
@@ -15,6 +16,12 @@ from foreman.core import errors
 from foreman.core.errors import ForemanError
 from foreman.core.job import surface_of
 from foreman.core.ollama import error_body
+from foreman.web.paths import route_path
+
+log = logging.getLogger(__name__)
+
+JOB_HEADER: Final = "X-Foreman-Job"
+ERROR_HEADER: Final = "X-Foreman-Error"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -57,10 +64,23 @@ def status_of(error: ForemanError) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
-def render(error: ForemanError, path: str) -> web.Response:
-    """An error as the caller of `path` expects it."""
+def render(error: ForemanError, path: str, job_id: str = "") -> web.Response:
+    """An error as the caller of `path` expects it; `job_id` where a job came of the request."""
     status = status_of(error)
-    headers = {"X-Foreman-Error": error.code}
+    headers = headers_of(error)
+    if job_id:
+        headers[JOB_HEADER] = job_id
+    if is_own(path):
+        return _problem(error, status, headers)
+    if isinstance(error, errors.NotAllowed):
+        return web.Response(status=status, headers=headers, text="405 method not allowed")
+    body = error_body(surface_of(path), status, str(error), job_id or "foreman")
+    return web.Response(status=status, headers=headers, body=body, content_type="application/json")
+
+
+def headers_of(error: ForemanError) -> dict[str, str]:
+    """What an error says in headers, whatever its shape."""
+    headers = {ERROR_HEADER: error.code}
     wait = next((RETRY_AFTER[kind] for kind in type(error).__mro__ if kind in RETRY_AFTER), None)
     if wait is not None:
         headers["Retry-After"] = str(wait)
@@ -68,22 +88,32 @@ def render(error: ForemanError, path: str) -> web.Response:
         headers["WWW-Authenticate"] = 'Bearer realm="foreman"'
     if isinstance(error, errors.NotAllowed):
         headers["Allow"] = ", ".join(error.allow)
-        if not path.startswith(OWN_PATHS):
-            return web.Response(status=status, headers=headers, text="405 method not allowed")
-    if path.startswith(OWN_PATHS):
-        title = HTTPStatus(status).phrase
-        problem = {"type": "about:blank", "title": title, "status": status, "detail": str(error), "code": error.code}
-        return web.Response(
-            status=status, headers=headers, body=orjson.dumps(problem), content_type="application/problem+json"
-        )
-    body = error_body(surface_of(path), status, str(error))
-    return web.Response(status=status, headers=headers, body=body, content_type="application/json")
+    return headers
+
+
+def is_own(path: str) -> bool:
+    """Whether a path is foreman's own, where errors are problem documents."""
+    return any(path == own or path.startswith(f"{own}/") for own in OWN_PATHS)
+
+
+def _problem(error: ForemanError, status: int, headers: dict[str, str]) -> web.Response:
+    title = HTTPStatus(status).phrase
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": str(error), "code": error.code}
+    return web.Response(
+        status=status, headers=headers, body=orjson.dumps(problem), content_type="application/problem+json"
+    )
 
 
 @web.middleware
 async def errors_to_answers(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn what a handler raised before its answer began into the answer."""
+    path = route_path(request)
     try:
         return await handler(request)
     except ForemanError as error:
-        return render(error, request.path)
+        return render(error, path)
+    except web.HTTPException:
+        raise
+    except Exception:
+        log.exception("a request could not be answered", extra={"event": "handler_failed", "fields": {"path": path}})
+        return render(errors.InternalError("foreman made a mistake; its log says more"), path)

@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 
 from foreman.core.errors import BadRequest, HostRefused, KeyRefused, OriginRefused
 from foreman.web.errors import Handler
+from foreman.web.relayed import Relayed
 
 LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "0.0.0.0", "[::1]")  # noqa: S104 (a name to compare with)
 DEFAULT_ORIGINS: Final = (
@@ -34,9 +35,14 @@ ALLOW_HEADERS: Final = (
     "Interval, X-Stainless-Helper-Method, X-Stainless-Lang, X-Stainless-OS, X-Stainless-Package-Version, X-Stainless-"
     "Poll-Helper, X-Stainless-Retry-Count, X-Stainless-Runtime, X-Stainless-Runtime-Version, X-Stainless-Timeout"
 )
-EXPOSE_HEADERS: Final = "X-Foreman-Job, X-Foreman-Error, Retry-After"
-PREFLIGHT_SECONDS: Final = "43200"
-_HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+EXPOSE_HEADERS: Final = "X-Foreman-Job, X-Foreman-Error, X-Foreman-Stale, Retry-After"
+PREFLIGHT: Final = {
+    hdrs.ACCESS_CONTROL_ALLOW_METHODS: ALLOW_METHODS,
+    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: ALLOW_HEADERS,
+    hdrs.ACCESS_CONTROL_MAX_AGE: "43200",
+}
+_HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{0,5}))?")
+_PORTS: Final = 65536
 # Only that the process answers at all; a container's health check has no key.
 OPEN_PATHS: Final = frozenset({"/"})
 
@@ -44,7 +50,7 @@ OPEN_PATHS: Final = frozenset({"/"})
 def host_of(header: str) -> str:
     """The name in a Host header, lower case, without port and brackets. Raises BadRequest where it is none."""
     match = _HOST.fullmatch(header)
-    if match is None:
+    if match is None or int(match[2] or 0) >= _PORTS:
         raise BadRequest("the Host header is missing or malformed")
     return match[1].strip("[]").rstrip(".").lower()
 
@@ -59,13 +65,11 @@ class Guard:
         self._origins = tuple(_pattern(origin) for origin in (*origins, *DEFAULT_ORIGINS))
         self._key = None if key is None else key.encode()
 
-    def check(self, method: str, path: str, headers: Mapping[str, str]) -> None:
-        """Raises BadRequest, HostRefused, OriginRefused or KeyRefused."""
+    def check(self, method: str, headers: Mapping[str, str]) -> None:
+        """Where a request was sent to and where it comes from. Raises BadRequest, HostRefused or OriginRefused."""
         host = headers.get(hdrs.HOST, "")
         self.check_host(host)
         self.check_origin(method, host, headers)
-        if path not in OPEN_PATHS and method != hdrs.METH_OPTIONS:
-            self.check_key(headers)
 
     def check_host(self, header: str) -> None:
         """A literal IP address cannot be rebound to another machine, so every one passes."""
@@ -91,8 +95,9 @@ class Guard:
             return True
         return any(pattern.fullmatch(origin) for pattern in self._origins)
 
-    def check_key(self, headers: Mapping[str, str]) -> None:
-        if self._key is None:
+    def check_key(self, path: str, headers: Mapping[str, str]) -> None:
+        """Raises KeyRefused."""
+        if self._key is None or path in OPEN_PATHS:
             return
         scheme, _, token = headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         given = token.strip() if scheme.lower() == "bearer" else headers.get("X-Api-Key", "")
@@ -107,29 +112,29 @@ ORIGIN: Final = web.RequestKey("ORIGIN", str)
 @web.middleware
 async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Check every request before anything else looks at it, and answer the preflight of a browser."""
-    request.app[GUARD].check(request.method, request.path, request.headers)
-    if (origin := request.headers.get(hdrs.ORIGIN)) is not None:
+    guard, headers = request.app[GUARD], request.headers
+    guard.check(request.method, headers)
+    origin = headers.get(hdrs.ORIGIN)
+    if origin is not None:
+        # From here on the page may read the answer, a refusal of its key too.
         request[ORIGIN] = origin
-    if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
-        return web.Response(
-            status=204,
-            headers={
-                hdrs.ACCESS_CONTROL_ALLOW_METHODS: ALLOW_METHODS,
-                hdrs.ACCESS_CONTROL_ALLOW_HEADERS: ALLOW_HEADERS,
-                hdrs.ACCESS_CONTROL_MAX_AGE: PREFLIGHT_SECONDS,
-            },
-        )
+        # A browser sends no key ahead, so it can be asked for none.
+        if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in headers:
+            return web.Response(status=204, headers=PREFLIGHT)
+    guard.check_key(request.path, headers)
     return await handler(request)
 
 
 async def sign(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """The headers that every answer carries. An origin is echoed only after it has passed the check."""
+    if isinstance(response, Relayed):
+        response.strip()
     response.headers[hdrs.SERVER] = "foreman"
     origin = request.get(ORIGIN)
     if origin is not None:
         response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
         response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = EXPOSE_HEADERS
-        response.headers.add(hdrs.VARY, hdrs.ORIGIN)
+        response.headers[hdrs.VARY] = hdrs.ORIGIN
 
 
 def _pattern(origin: str) -> re.Pattern[str]:

@@ -1,15 +1,20 @@
 """Requests that foreman only passes on: streamed both ways, whatever their method, size or status."""
 
-from aiohttp import ClientError, web
+from typing import Final
 
-from foreman.core.errors import Draining, TargetError
+from aiohttp import ClientResponse, hdrs, web
+
+from foreman.core.errors import Draining, TargetCut, TargetError
 from foreman.core.headers import answer_headers, request_headers
-from foreman.core.ollama import clean_path
-from foreman.web.bodies import stream_body
+from foreman.engine.poller import Poller
+from foreman.engine.target import arriving
+from foreman.web.bodies import Upload
 from foreman.web.keys import ENGINE
+from foreman.web.paths import route_path, sent_path
+from foreman.web.relayed import Relayed
 
 # After these the target has other models than before.
-MODEL_CHANGES = frozenset({"/api/pull", "/api/create", "/api/copy", "/api/delete"})
+MODEL_CHANGES: Final = frozenset({"/api/pull", "/api/create", "/api/copy", "/api/delete"})
 
 
 async def forward(request: web.Request, body: bytes | None = None) -> web.StreamResponse:
@@ -17,37 +22,37 @@ async def forward(request: web.Request, body: bytes | None = None) -> web.Stream
     engine = request.app[ENGINE]
     if engine.draining:
         raise Draining("foreman is shutting down")
+    upload = Upload(request) if body is None and request.can_read_body else None
     headers = request_headers(request.headers)
-    sent = body if body is not None else stream_body(request) if request.can_read_body else None
-    if body is None and "Content-Length" in request.headers:
-        headers = (*headers, ("content-length", request.headers["Content-Length"]))
-    changes = clean_path(request.raw_path) in MODEL_CHANGES
+    if upload is not None and hdrs.CONTENT_LENGTH in request.headers:
+        headers = (*headers, ("content-length", request.headers[hdrs.CONTENT_LENGTH]))
     try:
-        async with engine.target.forward(request.method, request.raw_path, headers, sent) as upstream:
-            response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
-            for name, value in answer_headers(upstream.headers):
-                response.headers.add(name, value)
-            await response.prepare(request)
-            try:
-                async for chunk in upstream.content.iter_any():
-                    # The list must be new before the client hears of the end, for it may ask at once.
-                    if changes and b'"success"' in chunk:
-                        await engine.poller.refresh(anew=True)
-                    await response.write(chunk)
-            except ClientError:
-                _cut(request, response)
-                return response
-            if changes and upstream.status < 400:
-                await engine.poller.refresh(anew=True)
-            await response.write_eof()
-            return response
+        async with engine.target.forward(request.method, sent_path(request), headers, upload or body) as upstream:
+            changing = engine.poller if route_path(request) in MODEL_CHANGES else None
+            return await _passed_back(request, upstream, changing)
     except TargetError:
+        if upload is not None and upload.error is not None:
+            raise upload.error from None
         engine.poller.soon()
         raise
 
 
-def _cut(request: web.Request, response: web.StreamResponse) -> None:
-    """The target's answer broke off: so does ours, without the final chunk."""
-    response.force_close()
-    if request.transport is not None:
-        request.transport.close()
+async def _passed_back(request: web.Request, upstream: ClientResponse, changing: Poller | None) -> web.StreamResponse:
+    """The target's answer as it comes. `changing` is the poller where the target's models may be others at its end."""
+    response = Relayed(upstream.status, answer_headers(upstream.headers), upstream.reason)
+    try:
+        await response.prepare(request)
+        while chunk := await arriving(upstream):
+            # The list must be new before the client hears of the end, for it may ask at once.
+            if changing and b'"success"' in chunk:
+                await changing.refresh(anew=True)
+            await response.write(chunk)
+        if changing and upstream.status < 400:
+            await changing.refresh(anew=True)
+        await response.write_eof()
+    except TargetCut:
+        await response.break_off(request)
+    except ConnectionError:
+        # The client is gone, and with it whoever could be told.
+        response.force_close()
+    return response

@@ -21,17 +21,18 @@ from foreman.web.answer import answer
 from foreman.web.bodies import read_body
 from foreman.web.keys import ENGINE, SETTINGS
 from foreman.web.passthrough import forward
+from foreman.web.paths import route_path
 
 
 async def queued(request: web.Request) -> web.StreamResponse:
     """One inference request, from body to answer."""
     engine, settings = request.app[ENGINE], request.app[SETTINGS]
-    path = ollama.clean_path(request.raw_path)
-    if request.headers.get("Content-Encoding", "identity").lower() == "zstd":  # (1)
+    path = route_path(request)
+    if "zstd" in request.headers.get("Content-Encoding", "").lower():  # (1)
         raise BodyEncoded("foreman does not read zstd bodies: send the request uncompressed")
     body = await read_body(request, settings.max_body_bytes)
     parsed = _parsed(path, request.headers.get("Content-Type", ""), body)
-    if parsed is None:  # (2)
+    if parsed is None or not parsed.model.strip():  # (2)
         return await forward(request, body)
     name = names.parse(parsed.model)  # (3)
     if not name.is_cloud and not await engine.poller.knows(name):

@@ -9,13 +9,14 @@ from typing import Final
 from aiohttp import web
 
 from foreman.core.errors import ForemanError, NotAllowed
-from foreman.core.ollama import QUEUED_PATHS, clean_path
+from foreman.core.ollama import QUEUED_PATHS
 from foreman.web.bodies import check_length
 from foreman.web.cached import ps, tags, v1_model, v1_models, version
 from foreman.web.errors import render
 from foreman.web.guard import GUARD
 from foreman.web.keys import SETTINGS
 from foreman.web.passthrough import forward
+from foreman.web.paths import route_path
 from foreman.web.queued import queued
 from foreman.web.status import health, root
 
@@ -47,7 +48,7 @@ def table() -> list[web.RouteDef]:
 
 async def everything_else(request: web.Request) -> web.StreamResponse:
     """Embeddings, model management, what is unknown; and known paths in disguise or with a wrong method."""
-    path = clean_path(request.raw_path)
+    path = route_path(request)
     methods = METHODS.get(path)
     if methods is None:
         return await forward(request)
@@ -60,11 +61,17 @@ async def expected(request: web.Request) -> web.StreamResponse | None:
     """`Expect: 100-continue`: the client is told to send its body only where it would be taken."""
     if request.headers.get("Expect", "").lower() != "100-continue":
         return None
+    guard, path = request.app[GUARD], route_path(request)
     try:
-        request.app[GUARD].check(request.method, request.path, request.headers)
-        check_length(request, request.app[SETTINGS].max_body_bytes)
+        guard.check(request.method, request.headers)
+        guard.check_key(request.path, request.headers)
+        if path in QUEUED_PATHS:
+            check_length(request, request.app[SETTINGS].max_body_bytes)
     except ForemanError as error:
-        return render(error, request.path)
+        response = render(error, path)
+        # The client may send its body all the same, and it must not be read as a request.
+        response.force_close()
+        return response
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     # What is written before the answer must not count as a part of it.
     request.writer.output_size = 0

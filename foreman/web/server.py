@@ -1,5 +1,6 @@
 """The web application and its listening socket."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -20,6 +21,11 @@ KEEPALIVE_SECONDS: Final = 75.0
 # After the drain every answer has ended; this is for clients that do not read theirs.
 CLOSE_SECONDS: Final = 2.0
 BACKLOG: Final = 1024
+# As generous as clients behind a reverse proxy need: cookies and tokens that are no business of ours.
+HEADER_BYTES: Final = 64 * 1024
+# aiohttp's own words on what it cannot parse quote the request, which may be a prompt or a key.
+_SILENT: Final = logging.getLogger(f"{__name__}.silent")
+_SILENT.setLevel(logging.CRITICAL + 1)
 
 
 def application(settings: Settings, engine: Engine, guard: Guard) -> web.Application:
@@ -41,6 +47,9 @@ async def listening(app: web.Application, address: Address) -> AsyncIterator[str
         handler_cancellation=True,
         access_log=None,
         auto_decompress=False,
+        logger=_SILENT,
+        max_line_size=HEADER_BYTES,
+        max_field_size=HEADER_BYTES,
         keepalive_timeout=KEEPALIVE_SECONDS,
         shutdown_timeout=CLOSE_SECONDS,
     )

@@ -1,0 +1,34 @@
+"""An answer of the target on its way to a client: its status line, headers and bytes, and nothing of ours but a few.
+
+Nothing here asks where the bytes come from.
+"""
+
+from aiohttp import hdrs, web
+
+from foreman.core.headers import Headers
+
+
+class Relayed(web.StreamResponse):
+    """The client's answer with the target's status and headers, not yet sent."""
+
+    def __init__(self, status: int, headers: Headers, reason: str | None = None) -> None:
+        super().__init__(status=status, reason=reason)
+        for name, value in headers:
+            self.headers.add(name, value)
+        self._typed = hdrs.CONTENT_TYPE in self.headers
+
+    def strip(self) -> None:
+        """Take away the content type that aiohttp gives every answer that has none."""
+        if not self._typed:
+            self.headers.popall(hdrs.CONTENT_TYPE, None)
+
+    async def break_off(self, request: web.BaseRequest, last: bytes = b"") -> None:
+        """Write the last words and close without the final chunk. FIN, not RST, or the words could get lost."""
+        self.force_close()
+        try:
+            # Where the length was announced, more words would be taken for a part of the answer.
+            if last and self.content_length is None:
+                await self.write(last)
+        finally:
+            if request.transport is not None:
+                request.transport.close()

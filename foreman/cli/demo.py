@@ -22,7 +22,7 @@ from foreman.cli import demo_sources
 from foreman.cli.children import FOREMAN_READY, STUB_READY, Child, child, serve_arguments
 from foreman.cli.demo_clients import KINDS, Chat, ask, import_clients
 from foreman.cli.demo_facts import Evidence, Row, broken, fifo_loads, summary
-from foreman.cli.demo_view import Board, Piece, View, view_for
+from foreman.cli.demo_view import Board, View, view_for
 from foreman.core.errors import StartupError
 from foreman.core.job import ACTIVE, JobState
 
@@ -235,7 +235,7 @@ class Demo:
             order=self._ledger.order,
             loads=self._ledger.loads,
             fifo_loads=fifo_loads([row.load_key for row in self._rows]),
-            foreman=Piece("DEAD", "bad") if foreman is None else Piece(f"process {foreman.pid}, {foreman.url}", ""),
+            foreman="" if foreman is None else f"process {foreman.pid}, {foreman.url}",
         )
 
 

@@ -54,9 +54,8 @@ async def ask(chat: Chat, url: str, changed: Callable[[], None]) -> None:
                     chat.heard(piece)
                     changed()
     except Exception as error:
-        kind = type(error)
         # Whatever a client makes of a broken connection is shown; the verdict asks whether it was due.
-        chat.error = f"{kind.__module__.partition('.')[0]}.{kind.__name__}: {error}"
+        chat.error = f"{type(error).__name__}: {error}"
     chat.ended = True
     changed()
 

@@ -42,7 +42,8 @@ Line = Sequence[Piece]
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """One moment. `order` is the chats as the target got them, `answer_tokens` the length of a whole answer."""
+    """One moment. `order` is the chats as the target got them, `answer_tokens` the length of a whole answer;
+    `foreman` is where it runs, empty while it is dead."""
 
     chats: Sequence[Chat]
     models: Sequence[str]
@@ -50,7 +51,7 @@ class Board:
     order: Sequence[int]
     loads: int
     fifo_loads: int
-    foreman: Piece
+    foreman: str
 
 
 class View(Protocol):
@@ -156,7 +157,7 @@ def board_lines(board: Board) -> list[Line]:
         [Piece(head, "bold")],
         *(_chat_line(chat, board) for chat in board.chats),
         [],
-        [Piece("  foreman      ", "bold"), board.foreman],
+        [Piece("  foreman      ", "bold"), Piece(board.foreman) if board.foreman else Piece("DEAD", "bad")],
         _order_line(board),
         [Piece("  model loads  ", "bold"), Piece("foreman     "), *_bar(board.loads, "good")],
         [Piece(" " * 15), Piece("plain FIFO  "), *_bar(board.fifo_loads, "bad")],
@@ -172,13 +173,14 @@ def _chat_line(chat: Chat, board: Board) -> Line:
         Piece(f"  {chat.job[-6:]:<6}  ", "dim"),
         Piece(f"{state:<7}", _state_style(state)),
         Piece(f"  {tokens:>6}  "),
-        _answer(chat),
+        _answer(chat, alive=bool(board.foreman)),
     ]
 
 
-def _answer(chat: Chat) -> Piece:
+def _answer(chat: Chat, *, alive: bool) -> Piece:
     if chat.error:
-        job = {"queued": "job kept", "done": "answer kept"}.get(chat.state, "job goes on")
+        going = "job goes on" if alive else "job kept"
+        job = {"queued": "job kept", "done": "answer kept"}.get(chat.state, going)
         return Piece(f"client cut off, {job}", "good" if chat.state == "done" else "bad")
     return Piece(tail(printable(chat.text), ANSWER_COLUMNS), "dim" if chat.ended else "")
 
@@ -239,9 +241,11 @@ def clipped(line: Line, columns: int) -> list[Piece]:
     """The line cut to so many columns."""
     kept: list[Piece] = []
     for text, style in line:
-        text = head(text, columns)
+        fitting = head(text, columns)
+        kept.append(Piece(fitting, style))
+        if fitting != text:
+            break
         columns -= width(text)
-        kept.append(Piece(text, style))
     return kept
 
 

@@ -108,14 +108,16 @@ class Poller:
 
         While the target does not answer, nothing is known to be missing.
         """
-        if self.inventory is not None and self.inventory.find(name) is not None:
+        if self.reachable is None:
+            await self.refresh()
+        if self.models.find(name) is not None:
             return True
         asked = self._clock.monotonic()
         if self.reachable is not False:
             await self._list_anew()
         if self.inventory is None or not self.reachable or self._listed_at < asked:
             return True
-        return self.inventory.find(name) is not None
+        return self.models.find(name) is not None
 
     async def look(self, *, max_age: float = 0.0) -> None:
         """Have a look at what is loaded, unless the last is younger than `max_age` seconds."""

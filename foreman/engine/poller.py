@@ -108,7 +108,7 @@ class Poller:
 
         While the target does not answer, nothing is known to be missing.
         """
-        if self.reachable is None:
+        if self.inventory is None and self.reachable is not False:
             await self.refresh()
         if self.models.find(name) is not None:
             return True

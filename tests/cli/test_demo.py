@@ -1,11 +1,19 @@
 """The demo: one whole showing at a quick pace, told by what it prints, and its pieces."""
 
+import asyncio
+import os
 import re
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 
 from foreman.cli import demo
+from foreman.cli.children import Child, child
 from foreman.cli.demo_clients import KINDS, Chat, ask, import_clients
 from foreman.core.errors import StartupError
 
@@ -44,6 +52,31 @@ def test_the_whole_demo_ends_well_and_its_summary_is_true(capfd: pytest.CaptureF
     }
     assert len(jobs) == demo.CHATS
     assert table["jobs lost"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_no_process_and_no_file(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pids: list[int] = []
+
+    @asynccontextmanager
+    async def interrupting(*arguments: str, ready: str) -> AsyncIterator[Child]:
+        async with child(*arguments, ready=ready) as started:
+            pids.append(started.pid)
+            if len(pids) == 2:
+                asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+            yield started
+
+    monkeypatch.setattr(demo, "child", interrupting)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert demo.run(pace=0.05) == 130
+    assert "nothing is left running" in capfd.readouterr().out
+    assert len(pids) == 2
+    assert list(tmp_path.iterdir()) == []
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_a_dozen_chats_pair_every_client_with_every_model_equally_often() -> None:

@@ -52,11 +52,13 @@ class Budget:
             self._holders.pop(relay, None)
 
     def _shed(self) -> None:
-        for shed in (Relay.drop_read, Relay.cut_slowest):
-            # Oldest first: a finished answer that somebody does not fetch goes before a living one.
-            for relay in list(self._holders):
-                while self.used > self.limit and shed(relay):
-                    pass
+        # Oldest first: a finished answer that somebody does not fetch goes before a living one.
+        for relay in list(self._holders):
+            if self.used > self.limit:
+                relay.drop_read()
+        # What is held now, somebody is behind with; who is furthest behind holds most.
+        while self.used > self.limit:
+            max(self._holders, key=lambda relay: relay.held).cut_slowest()
 
 
 class Relay:
@@ -109,15 +111,19 @@ class Relay:
             self._let_go()
 
     def answer(self) -> Answer | None:
-        """What is to be kept, or None where no answer began."""
+        """What is to be kept, or None where no answer began. Ask before `finish`: nothing is held for ever."""
         if self.head is None:
             return None
         whole = self.complete and self.error is None
         return Answer(self.head.status, self.head.headers, b"".join(self._chunks) if self.complete else b"", whole)
 
     def reader(self) -> "Reader":
+        """A reader of the whole answer; cut off from the start where its first bytes are gone."""
         reader = Reader(self)
-        self._readers[reader] = None
+        if self._base:
+            reader.cut()
+        else:
+            self._readers[reader] = None
         return reader
 
     def leave(self, reader: "Reader") -> None:
@@ -137,37 +143,30 @@ class Relay:
             end += 1
         return b"".join(self._chunks[at:end]), self._base + end
 
-    def drop_read(self) -> bool:
-        """Drop what every reader has had. Returns whether that freed anything."""
+    def drop_read(self) -> None:
+        """Drop what every reader has had."""
         behind = min((reader.at for reader in self._readers), default=self._base + len(self._chunks))
-        return self._drop(behind - self._base)
+        self._drop(behind - self._base)
 
-    def cut_slowest(self) -> bool:
-        """Give up the reader furthest behind, with what only it still needed. Returns whether that freed anything."""
-        slowest = min(self._readers, key=lambda reader: reader.at, default=None)
-        if slowest is None:
-            return False
+    def cut_slowest(self) -> None:
+        """Give up the reader furthest behind, with what only it still needed."""
+        slowest = min(self._readers, key=lambda reader: reader.at)
         del self._readers[slowest]
         slowest.cut()
         self.drop_read()
-        return True
 
-    def _drop(self, count: int) -> bool:
-        if count <= 0:
-            return False
-        freed = sum(map(len, self._chunks[:count]))
-        del self._chunks[:count]
-        self._base += count
-        self.held -= freed
-        self.complete = False
-        self._budget.give(self, freed)
-        return freed > 0
+    def _drop(self, count: int) -> None:
+        if count > 0:
+            freed = sum(map(len, self._chunks[:count]))
+            del self._chunks[:count]
+            self._base += count
+            self.held -= freed
+            self.complete = False
+            self._budget.give(self, freed)
 
     def _let_go(self) -> None:
-        if self.finished and not self._readers and self._chunks:
-            complete = self.complete
+        if self.finished and not self._readers:
             self._drop(len(self._chunks))
-            self.complete = complete
 
     def _wake(self) -> None:
         for reader in self._readers:

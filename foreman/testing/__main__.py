@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from foreman.testing.gojson import Refusal
 from foreman.testing.models import DEFAULT_MODELS
 from foreman.testing.reply import DEFAULT_TOKENS
 from foreman.testing.stub import StubOllama
@@ -53,5 +54,13 @@ async def serve(stub: StubOllama) -> None:
         await stopped.wait()
 
 
+def main() -> None:
+    """Exits with one line when the arguments make no sense or the port is taken."""
+    try:
+        asyncio.run(serve(stub_for(arguments())))
+    except (OSError, ValueError, Refusal) as error:
+        sys.exit(f"stub ollama: {error}")
+
+
 if __name__ == "__main__":
-    asyncio.run(serve(stub_for(arguments())))
+    main()

@@ -5,19 +5,16 @@ is gone raises ConnectionError. What is written is not judged here.
 """
 
 import asyncio
-import socket
-import struct
 from collections.abc import Iterable
 from email.utils import formatdate
 from enum import Enum
 from http import HTTPStatus
-from typing import Final
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
-_RESET: Final = struct.pack("ii", 1, 0)
+from foreman.testing.reset import reset
 
 
 class Framing(Enum):
@@ -79,9 +76,7 @@ class Wire:
     def rst(self) -> web.StreamResponse:
         """Resets the connection: what was not read yet is lost to the client."""
         if (transport := self._request.transport) is not None:
-            sock: socket.socket = transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            transport.abort()
+            reset(transport)
         return Written(keep_alive=False)
 
 

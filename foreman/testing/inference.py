@@ -1,9 +1,8 @@
 """Answering one inference request: checks, the load, the reply, and what the script makes of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
@@ -15,7 +14,7 @@ from foreman.testing.apis import Api, Shape, refused
 from foreman.testing.delivery import Delivery
 from foreman.testing.durations import keep_alive_seconds
 from foreman.testing.gojson import Fields, Refusal
-from foreman.testing.ledger import Ending, Entry, Ledger
+from foreman.testing.ledger import Entry, Ledger
 from foreman.testing.models import Library, StubModel, checked, is_cloud
 from foreman.testing.residency import Residency, load_options
 from foreman.testing.script import PLAIN, Scene, Script, Scripts
@@ -34,6 +33,7 @@ class Inference:
     scripts: Scripts
     tokens: int
     rate: float
+    lingering: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, api: Api, request: web.Request, entry: Entry) -> web.StreamResponse:
         """Reads, checks, loads, answers. Raises ConnectionError and CancelledError when the client leaves."""
@@ -61,28 +61,35 @@ class Inference:
         if unloads:
             self.residency.unload(model)
             return await delivery.send(ollama.loaded(fields, chat=api.path == "/api/chat", reason="unload"))
-        async with self._busy(model, fields, entry):
+        async with AsyncExitStack() as busy:
+            if not model.remote_host:
+                options, keep_alive = load_options(fields), keep_alive_seconds(fields.get("keep_alive"))
+                if api.capability != "embedding":
+                    busy.enter_context(self.ledger.working(entry))
+                await busy.enter_async_context(self.residency.using(model, options, keep_alive))
             try:
                 return await delivery.send(self._answer(api, fields, script))
             except (asyncio.CancelledError, ConnectionError):
                 if script.linger:
-                    self.ledger.ended(entry, Ending.CLIENT_GONE)
-                    await _linger(script.linger)
+                    self._linger(busy.pop_all(), script.linger)
                 raise
 
-    @asynccontextmanager
-    async def _busy(self, model: StubModel, fields: Fields, entry: Entry) -> AsyncIterator[None]:
-        """The target at work on the request: counted unless it is an embedding, loaded unless it is remote."""
-        options, keep_alive = load_options(fields), keep_alive_seconds(fields.get("keep_alive"))
-        if model.remote_host:
-            yield
-        elif model.embedding_only:
-            async with self.residency.using(model, options, keep_alive):
-                yield
-        else:
-            with self.ledger.working(entry):
-                async with self.residency.using(model, options, keep_alive):
-                    yield
+    def _linger(self, busy: AsyncExitStack, seconds: float) -> None:
+        """The client is gone, the work goes on."""
+
+        async def work_on() -> None:
+            async with busy:
+                await asyncio.sleep(seconds)
+
+        task = asyncio.create_task(work_on())
+        self.lingering.add(task)
+        task.add_done_callback(self.lingering.discard)
+
+    async def close(self) -> None:
+        """Ends what lingers."""
+        for task in self.lingering:
+            task.cancel()
+        await asyncio.gather(*self.lingering, return_exceptions=True)
 
     def _answer(self, api: Api, fields: Fields, script: Script) -> Answer:
         if api.only_loads(fields):
@@ -115,14 +122,3 @@ def scripted(shape: Shape, script: Script) -> Answer | None:
         answer = refused(shape, Refusal(status, script.error))
         return Answer(status, answer.content_type, answer.frames, headers=script.headers)
     return Answer(status, "", (script.body,), headers=script.headers)
-
-
-async def _linger(seconds: float) -> None:
-    """Sleeps on through cancellation: the client is gone, the work is not."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-    while (left := until - loop.time()) > 0:
-        try:
-            await asyncio.sleep(left)
-        except asyncio.CancelledError:
-            continue

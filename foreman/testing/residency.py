@@ -97,11 +97,12 @@ class Residency:
             if runner.users == 0:
                 self._expire_in(runner, 0.0)
 
-    def close(self) -> None:
-        """Stops all timers."""
+    def clear(self) -> None:
+        """Nothing is loaded any more, and no timer runs, as after a restart."""
         for runner in self._runners.values():
             if runner.expiry is not None:
                 runner.expiry.cancel()
+        self._runners.clear()
 
     async def _ready(self, model: StubModel, options: dict[str, int | bool]) -> Runner:
         """A runner with one more user. Requests that fit what is loaded do not queue for the loader."""

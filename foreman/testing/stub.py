@@ -48,8 +48,8 @@ class StubOllama:
         self.library = Library(models)
         self.scripts = Scripts()
         self.residency = Residency(self.ledger, load_seconds=load_seconds, max_loaded=max_loaded, parallel=parallel)
-        inference = Inference(self.library, self.residency, self.ledger, self.scripts, tokens, tokens_per_second)
-        self.front = Front(inference)
+        self._inference = Inference(self.library, self.residency, self.ledger, self.scripts, tokens, tokens_per_second)
+        self.front = Front(self._inference)
         self._control = Control(self)
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
@@ -102,14 +102,15 @@ class StubOllama:
         await self.accept()
 
     async def stop(self) -> None:
-        """Cuts everything and stops. Does nothing when it is not running."""
+        """Cuts everything and forgets what was loaded; `start` takes the same port again."""
         if self._runner is None:
             return
         self._close_socket()
         self._cut_connections()
         await self._runner.cleanup()
+        await self._inference.close()
         self._control.close()
-        self.residency.close()
+        self.residency.clear()
         self._runner = None
 
     async def accept(self) -> None:

@@ -51,6 +51,8 @@ class Wire:
 
     async def chunk(self, data: bytes, announced: int | None = None) -> None:
         """A piece of the body. With `announced` bytes promised and fewer sent, the chunk stays open."""
+        if not data and announced is None:
+            return  # an empty chunk would end the body
         if self._framing is not Framing.CHUNKED:
             await self.raw(data)
             return

@@ -101,6 +101,30 @@ async def test_stopping_cuts_open_streams_at_once(http: aiohttp.ClientSession) -
         await response.read()
 
 
+async def test_a_restart_keeps_the_port_and_forgets_what_was_loaded(
+    stub: StubOllama, http: aiohttp.ClientSession
+) -> None:
+    async with http.post("/api/generate", json={"model": "llama3", "keep_alive": -1}) as response:
+        assert response.status == 200
+    await stub.stop()
+    await stub.start()
+    async with http.get("/api/ps") as response:
+        assert await response.json() == {"models": []}
+
+
+async def test_stopping_ends_what_lingers(http: aiohttp.ClientSession) -> None:
+    async with StubOllama() as stub:
+        stub.script("llama3", Script(hold=1, linger=1000.0))
+        response = await http.post(f"{stub.url}/api/chat", json=CHAT)
+        await stub.ledger.held()
+        response.close()
+        await stub.ledger.wait_for(lambda ledger: ledger.entries[0].ending is Ending.CLIENT_GONE)
+        assert stub.ledger.concurrent == 1
+        async with asyncio.timeout(1):
+            await stub.stop()
+        assert stub.ledger.concurrent == 0
+
+
 async def test_a_client_that_leaves_is_noticed(stub: StubOllama, http: aiohttp.ClientSession) -> None:
     stub.script("llama3", Script(hold=1))
     response = await http.post(f"{stub.url}/api/chat", json=CHAT)

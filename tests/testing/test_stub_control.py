@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from foreman.testing import expected_text
+from foreman.testing import StubOllama, expected_text
 
 ASK = {"model": "tiny", "prompt": "hello"}
 ARGUMENTS = ("--listen", "127.0.0.1:0", "--model", "tiny=1.5GB", "--model", "other:7b", "--tokens", "5")
@@ -119,7 +119,6 @@ async def test_a_signal_ends_it_fast_with_streams_open(number: signal.Signals) -
 
 
 async def test_a_taken_port_is_one_line_and_an_error() -> None:
-    async with _running(*ARGUMENTS) as (_, url):
-        async with _running("--listen", url.removeprefix("http://")) as (process, line):
-            assert await process.wait() == 1
-            assert line.startswith("stub ollama: ")
+    async with StubOllama() as stub, _running("--listen", f"127.0.0.1:{stub.port}") as (process, line):
+        assert await process.wait() == 1
+        assert line.startswith("stub ollama: ")

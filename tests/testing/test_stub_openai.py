@@ -153,6 +153,17 @@ async def test_an_error_on_the_way_is_swallowed(stub: StubOllama, client: openai
     assert (chunks[-1].model, chunks[-1].choices[0].finish_reason) == ("", None)
 
 
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/messages", "/v1/completions"])
+async def test_a_swallowed_error_just_ends_the_stream(stub: StubOllama, http: aiohttp.ClientSession, path: str) -> None:
+    stub.script("llama3", Script(error="the runner died", error_after=3))
+    asked = {"model": "llama3", "input": "x", "messages": MESSAGES, "max_tokens": 9, "stream": True}
+    async with http.post(path, json=asked) as answer:
+        body = (await answer.read()).decode()
+    assert body.count("\n\n") == 3 + (path == "/v1/completions")
+    assert "the runner died" not in body
+    assert "[DONE]" not in body
+
+
 async def test_messages_whole(http: aiohttp.ClientSession) -> None:
     async with http.post("/v1/messages", json=CHAT | {"max_tokens": 100}) as answer:
         said = await answer.json()

@@ -62,17 +62,20 @@ class Depth:
 
     def wants(self, key: str) -> bool:
         """Whether a queued job has this load key."""
-        return any(queued == key for _, queued in self.counts)
+        return any(queued == key for _, queued in self._queued())
 
     def matches(self, hot: Hot) -> bool:
         """Whether the next claim would find a job that needs no swap."""
-        return any(model in hot.models or key in hot.load_keys for model, key in self.counts)
+        return any(model in hot.models or key in hot.load_keys for model, key in self._queued())
 
     def by_model(self) -> dict[str, int]:
         models: Counter[str] = Counter()
-        for (model, _), count in self.counts.items():
-            models[model] += count
+        for model, key in self._queued():
+            models[model] += self.counts[model, key]
         return dict(models.most_common())
+
+    def _queued(self) -> Iterator[tuple[str, str]]:
+        return (queued for queued, count in self.counts.items() if count > 0)
 
 
 class LiveJobs:

@@ -17,7 +17,7 @@ GIGABYTE: Final = 10**9
 DEFAULT_MODELS: Final = ("llama3:latest=4700000000", "qwen3:8b=5200000000", "nomic-embed-text:latest=274000000")
 
 _PART: Final = r"[a-z0-9_][\w.-]{0,79}"
-_NAME: Final = re.compile(rf"([a-z0-9_][\w.:-]{{0,349}}/)?([a-z0-9_][\w-]{{0,79}}/)?{_PART}:{_PART}", re.ASCII)
+_NAME: Final = re.compile(rf"(([a-z0-9_][\w.:-]{{0,349}}/)?[a-z0-9_][\w-]{{0,79}}/)?{_PART}:{_PART}", re.ASCII)
 _BILLIONS: Final = re.compile(r"(\d+(?:\.\d+)?)b\b")
 _EMBEDDING: Final = re.compile(r"embed|bge|minilm", re.IGNORECASE)
 _UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": GIGABYTE}

@@ -26,7 +26,8 @@ from foreman.core.errors import (
 )
 from foreman.core.framing import Verdict, VerdictKind, Watch, framing_of
 from foreman.core.headers import value_of
-from foreman.core.job import Answer, Claim, HandBack, JobState, Outcome, Stats
+from foreman.core.job import Answer, Claim, HandBack, JobState, Outcome, Stats, Surface, surface_of
+from foreman.core.ollama import error_body
 from foreman.core.residency import Load, Ready, Swap, plan
 from foreman.core.retry import Retry, RetryPolicy, Wait, after_error, after_status
 from foreman.engine.clock import Clock, millis
@@ -116,7 +117,8 @@ class Attempt:
             return None
         await self._poller.look(max_age=SWAP_SECONDS)
         need = self._need()
-        if isinstance(need, Ready):
+        # What is not there cannot be loaded, and needs no room made for it: the target says so in better words.
+        if isinstance(need, Ready) or not await self._poller.knows(names.parse(need.key.model)):
             return None
         began = self._clock.monotonic()
         self._live.loading = True
@@ -141,8 +143,9 @@ class Attempt:
         try:
             await self._target.unload(model, EVICT_SECONDS)
         except TargetStatus as error:
-            # Deleted meanwhile, most likely; the looks below show whether it still holds memory.
+            # Deleted meanwhile, most likely; it goes when the target needs its memory.
             log_event(log, logging.WARNING, "unload_refused", "the target refused to unload", model=model, error=error)
+            return
         until = self._clock.monotonic() + EVICT_SECONDS
         pause = asyncio.Event()
         while self._clock.monotonic() < until:
@@ -162,7 +165,16 @@ class Attempt:
             self._poller.loaded(need.key)
             return None
         self._poller.unloaded(need.key.model)
-        return Refusal(head, body) if head.status >= 500 or head.status == 429 else None
+        return self._translated(head, body) if head.status >= 500 or head.status == 429 else None
+
+    def _translated(self, head: Head, body: bytes) -> Refusal:
+        """What the target said to foreman's own request, as the client's API would say it."""
+        surface = surface_of(self._claim.payload.path)
+        if surface is Surface.OLLAMA:
+            return Refusal(head, body)
+        kept = tuple(pair for pair in head.headers if pair[0] == "retry-after")
+        told = error_body(surface, head.status, error_text(body), self._live.id)
+        return Refusal(Head(head.status, (("content-type", "application/json"), *kept)), told)
 
     # -- working
 
@@ -174,6 +186,8 @@ class Attempt:
             if head.status >= 400:
                 return self._refused(Refusal(head, await self._read_all(exchange)))
             first = await self._first_chunk(exchange)
+            if not first:
+                raise TargetLost("the target ended its answer before it began")
             self._first_byte_ms = self._since(sent)
             self.working()
             return await self._relay(exchange, head, first)
@@ -213,7 +227,10 @@ class Attempt:
             return self._outcome(JobState.FAILED, "target_failed", verdict.message, verdict=verdict)
         broken = broken or TargetCut("the target ended its answer before it was complete")
         self.error = JobFailed(str(broken), broken.code)
-        return self._outcome(JobState.FAILED, broken.code, str(broken), verdict=verdict)
+        outcome = self._outcome(JobState.FAILED, broken.code, str(broken), verdict=verdict)
+        # Readers hear of it now: a target that fell silent can be slow to let go.
+        self._live.relay.finish(self.error)
+        return outcome
 
     # -- how it ended
 

@@ -23,7 +23,7 @@ from foreman.engine.poller import Poller
 from foreman.engine.relay import Reader
 from foreman.engine.store import Store
 from foreman.engine.target import Target
-from foreman.engine.worker import Worker
+from foreman.engine.worker import STORE_PAUSE_SECONDS, Worker
 from foreman.log import log_event
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 RETENTION_SECONDS: Final = 60.0
 # After the drain: how long the worker may take to write down how the last job ended.
 SETTLE_SECONDS: Final = 10.0
+# The same where somebody asked twice to stop.
+HURRY_SECONDS: Final = 0.5
+# What is tried in order to see whether the store takes jobs again: the size of an ordinary one, in bytes.
+REHEARSAL_BYTES: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +79,16 @@ class Engine:
 
     async def start(self) -> None:
         """Put back what an earlier process left, before anybody is listened to."""
-        await self.store.recover(millis(self.clock), self._rules.drop_attached)
+        in_flight = await self.store.recover(millis(self.clock), self._rules.drop_attached)
+        self._worker.orphaned = in_flight > 0
         self.jobs.depth.fill(await self.store.depth())
         self.jobs.wake.set()
 
     async def run(self) -> None:
         """Work until drained. An error in any part ends all of it: better a restart than a part that stands still."""
         async with asyncio.TaskGroup() as group:
-            aside = [group.create_task(part) for part in (self.poller.run(), self._forget(), self._watch_store())]
+            parts = (self.poller.run(), self._forget(), self._watch_store(), self._watch_room())
+            aside = [group.create_task(part) for part in parts]
             await group.create_task(self._worker.run())
             for task in aside:
                 task.cancel()
@@ -104,8 +110,9 @@ class Engine:
         except asyncio.CancelledError:
             self._go_on(self._withdraw(live, write))
             raise
-        except ForemanError:
+        except (StorageFull, StorageFailed) as error:
             self.jobs.refused(live)
+            self._worker.trouble.begin(error)
             raise
         finally:
             self._submitting -= 1
@@ -159,13 +166,20 @@ class Engine:
         hurried = asyncio.create_task(hurry.wait())
         waits = (idle, hurried)
         await asyncio.wait(waits, timeout=self._rules.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
+        self._hand_back()
+        await asyncio.wait(waits, timeout=SETTLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if not idle.done():
+            await asyncio.wait((idle,), timeout=HURRY_SECONDS)
+            self._hand_back()  # the second time ends the wait for the target to let go
+            await asyncio.wait((idle,), timeout=HURRY_SECONDS)
+        for wait in waits:
+            wait.cancel()
+
+    def _hand_back(self) -> None:
         running = self.jobs.running
         if running is not None and running.attempt is not None:
             running.handed_back = True
             running.attempt.cancel()
-        await asyncio.wait((idle,), timeout=SETTLE_SECONDS)
-        for wait in waits:
-            wait.cancel()
 
     async def settled(self) -> None:
         """Wait until nothing is left to be written for clients that have gone."""
@@ -174,7 +188,8 @@ class Engine:
     def _stop(self, live: Live) -> None:
         """End a running attempt. A load that other queued jobs want is let finish: stopping it would cost them one."""
         wanted = live.loading and self.jobs.depth.wants(str(live.key))
-        if live.attempt is not None and not wanted:
+        # A second cancel would end the wait for the target to let go of the job.
+        if live.attempt is not None and not live.attempt.cancelling() and not wanted:
             live.attempt.cancel()
 
     async def _withdraw(self, live: Live, write: asyncio.Future[int]) -> None:
@@ -202,6 +217,23 @@ class Engine:
     async def _watch_store(self) -> None:
         error = await asyncio.shield(self.store.failed)
         raise StorageFailed("the database can no longer be written") from error
+
+    async def _watch_room(self) -> None:
+        """After a write was refused, try one of the size of a job until it goes through."""
+        pause = asyncio.Event()
+        while True:
+            await self._worker.trouble.begun()
+            await self.clock.wait(pause, STORE_PAUSE_SECONDS)
+            try:
+                await self.store.rehearse(self._rehearsal())
+            except (StorageFull, StorageFailed) as error:
+                self._worker.trouble.begin(error)
+            else:
+                self._worker.trouble.end()
+
+    def _rehearsal(self) -> NewJob:
+        now = millis(self.clock)
+        return NewJob(new_id(now), "", LoadKey(""), Mode.ATTACHED, Payload("", (), bytes(REHEARSAL_BYTES)), 1, now)
 
     async def _forget(self) -> None:
         """Delete finished jobs that are too old or take too much room, a few at a time."""

@@ -10,6 +10,7 @@ Rules:
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from foreman.core.errors import TargetError, TargetStatus
@@ -181,7 +182,12 @@ class Poller:
         try:
             ps = await self._target.get("/api/ps")
             runners = runners_of(ps)
-        except (TargetError, ValueError) as error:
+        except (TargetStatus, ValueError) as error:
+            # It answers, but not that: nobody can wait for what it will never show.
+            log_event(log, logging.WARNING, "look_failed", "the target does not say what is loaded", error=error)
+            self.residency = replace(self.residency, runners=(), known=False)
+            return
+        except TargetError as error:
             log_event(log, logging.DEBUG, "look_failed", "the target does not say what is loaded", error=error)
             return
         # A look that began before a load or unload ended says nothing about the time after it.

@@ -90,9 +90,12 @@ class SqliteStore:
     async def cancel(self, id: str, at: int) -> JobState | None:  # noqa: A002
         return await self._writer.run(partial(steps.cancel, id_=id, at=at))
 
-    async def recover(self, now: int, drop_attached: bool) -> None:
+    async def rehearse(self, job: NewJob) -> None:
+        await self._writer.run(partial(steps.rehearse, job=job))
+
+    async def recover(self, now: int, drop_attached: bool) -> int:
         step = partial(steps.recover, owner=self._boot_id, now=now, drop_attached=drop_attached)
-        await self._writer.run(step)
+        return await self._writer.run(step)
 
     async def prune(self, before: int, max_bytes: int, limit: int = 200) -> int:
         ((kept,),) = await self._read(statements.FINISHED_BYTES)

@@ -131,12 +131,18 @@ def cancel(db: sqlite3.Connection, id_: str, at: int) -> JobState | None:
     return JobState(rows[0][0]) if rows else None
 
 
-def recover(db: sqlite3.Connection, owner: str, now: int, drop_attached: bool) -> None:
+def rehearse(db: sqlite3.Connection, job: NewJob) -> None:
+    """Both take the room they need, and the transaction ends with neither."""
+    db.execute(sql.FORGET, (json.dumps([submit(db, job)]),))
+
+
+def recover(db: sqlite3.Connection, owner: str, now: int, drop_attached: bool) -> int:
     values = {"owner": owner, "now": now}
     db.execute(sql.RECOVER_ATTEMPTS, values)
-    db.execute(sql.RECOVER, values)
+    in_flight = db.execute(sql.RECOVER, values).rowcount
     if drop_attached:
         db.execute(sql.DROP_ATTACHED, {"now": now})
+    return in_flight
 
 
 def prune(db: sqlite3.Connection, before: int, excess: int, limit: int) -> int:

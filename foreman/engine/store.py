@@ -80,8 +80,14 @@ class Store(Protocol):
     async def cancel(self, id: str, at: int) -> JobState | None:  # noqa: A002
         """Cancel a queued job at once, mark a claimed one; the state afterwards, None for an unknown job."""
 
-    async def recover(self, now: int, drop_attached: bool) -> None:
-        """Settle what an earlier process left in flight; to be called before anything else. Idempotent."""
+    async def rehearse(self, job: NewJob) -> None:
+        """Keep a job and forget it in one step: whether there is room for one. It is never seen by anybody."""
+
+    async def recover(self, now: int, drop_attached: bool) -> int:
+        """Settle what an earlier process left in flight; to be called before anything else. Idempotent.
+
+        How many jobs were in flight.
+        """
 
     async def prune(self, before: int, max_bytes: int, limit: int = 200) -> int:
         """Forget some finished jobs: those finished before `before`, and the oldest while bodies exceed `max_bytes`.

@@ -11,8 +11,6 @@ Rules:
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Final, TypeVar
 
 from foreman.core.errors import Draining, ForemanError, JobFailed, StorageFailed, StorageFull
@@ -24,6 +22,7 @@ from foreman.engine.live import Live, LiveJobs
 from foreman.engine.poller import SWAP_SECONDS, Poller
 from foreman.engine.store import Finished, Store
 from foreman.engine.target import Target
+from foreman.engine.trouble import StoreTrouble
 from foreman.log import log_event
 
 log = logging.getLogger(__name__)
@@ -31,14 +30,11 @@ log = logging.getLogger(__name__)
 # How long to wait before the store is tried again after it refused a write (a full disk, a foreign lock).
 STORE_PAUSE_SECONDS: Final = 1.0
 
+# A job was in flight when the last process died: how long the target gets to notice that nobody waits for it any more.
+# Ollama does at its next token, and nothing it says would show it.
+ORPHAN_SECONDS: Final = 0.5
+
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class StoreTrouble:
-    """What the store last complained of, empty while it takes writes. Shown in /health."""
-
-    text: str = ""
 
 
 class Worker:
@@ -55,6 +51,7 @@ class Worker:
         self._limits = limits
         self._stop_asked = asyncio.Event()
         self._pause = asyncio.Event()  # never set: only waited for
+        self.orphaned = False  # an earlier process died with a job in flight
         self.idle = asyncio.Event()
         self.trouble = StoreTrouble()
 
@@ -72,6 +69,8 @@ class Worker:
     async def run(self) -> None:
         """Claim and run until stopped. Anything that escapes from here ends the process."""
         claim: Claim | None = None
+        if self.orphaned:
+            await self._clock.wait(self._stop_asked, ORPHAN_SECONDS)
         while not self._stopping() or claim is not None:
             claim = claim or await self._next()
             if claim is not None:
@@ -89,16 +88,23 @@ class Worker:
                 await self._jobs.wake.wait()
                 continue
             preferred = await self._preferred()
-            claim = await self._persist(partial(self._claim, preferred))
-            if claim is not None:
+            claim = await self._claim(preferred)
+            if claim is not None or self._stopping():
                 return claim
-            due = await self._store.next_due()
+            due = await self._persist(self._store.next_due)
             pause = None if due is None else max(0.0, due / 1000 - self._clock.time())
             await self._clock.wait(self._jobs.wake, pause)
         return None
 
     async def _claim(self, preferred: Hot) -> Claim | None:
-        return await self._store.claim(preferred, millis(self._clock))
+        """The next job, or None where none is ready or nothing can be written before the end."""
+        while not self._stopping():
+            try:
+                return await _whole(self._store.claim(preferred, millis(self._clock)))
+            except (StorageFull, StorageFailed) as error:
+                self.trouble.begin(error)
+                await self._clock.wait(self._stop_asked, STORE_PAUSE_SECONDS)
+        return None
 
     async def _until_target_answers(self) -> None:
         """Wait while the target is down. The poller, which probes it, sets the same event as a new job."""
@@ -190,14 +196,10 @@ class Worker:
         """A write that must not be lost: tried again until the store takes it."""
         while True:
             try:
-                written = await asyncio.shield(asyncio.ensure_future(write()))
+                return await _whole(write())
             except (StorageFull, StorageFailed) as error:
-                log_event(log, logging.ERROR, "store_refused", "the database takes no writes", error=error)
-                self.trouble.text = str(error)
+                self.trouble.begin(error)
                 await self._clock.wait(self._pause, STORE_PAUSE_SECONDS)
-            else:
-                self.trouble.text = ""
-                return written
 
     def _log_finished(self, live: Live, attempt: Attempt, outcome: Outcome, finished: Finished) -> None:
         stats = outcome.stats
@@ -221,6 +223,11 @@ class Worker:
             attempt=attempt.number,
             fenced=None if finished.applied else True,
         )
+
+
+async def _whole(step: Awaitable[T]) -> T:
+    """A step of the store to its end, whatever becomes of who waits for it."""
+    return await asyncio.shield(asyncio.ensure_future(step))
 
 
 def _sent_away(live: Live) -> ForemanError:

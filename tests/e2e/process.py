@@ -68,6 +68,17 @@ class Foreman:
             report: dict[str, Any] = await response.json()
             return report
 
+    async def healthy(self, seen: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Ask for /health, again and again, until `seen` is true of it."""
+        async with asyncio.timeout(PATIENCE):
+            while not seen(report := await self.health()):
+                pass
+        return report
+
+    async def queued(self, count: int) -> None:
+        """Wait until so many jobs are queued, the one at the target not counted."""
+        await self.healthy(lambda report: report["queue"]["depth"] == count)
+
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

@@ -34,6 +34,7 @@ from foreman.core.errors import (
 from foreman.core.headers import answer_headers
 from foreman.core.job import LoadKey, Payload
 from foreman.core.ollama import load_body
+from foreman.engine.arrival import arriving, notice_close, reason_of
 from foreman.engine.relay import Head
 
 # Half a minute of silence from a sleeping machine's kernel, then the connection counts as lost.
@@ -113,6 +114,7 @@ class Target:
             response = await self._control.request(
                 method, self.url(path_qs), headers=sent, data=data, allow_redirects=False
             )
+        notice_close(response)
         try:
             yield response
         finally:
@@ -173,6 +175,7 @@ class Exchange:
         _sockets.set(self._sockets)
         with _mapped():
             response: aiohttp.ClientResponse = await send()
+        notice_close(response)
         return response
 
     async def head(self, patience: float | None = None) -> Head | None:
@@ -234,9 +237,9 @@ class Exchange:
     async def _drain(self) -> None:
         try:
             response = await asyncio.shield(self._opening)
-            while await response.content.readany():
+            while await arriving(response):
                 pass
-        except (TargetError, aiohttp.ClientError, OSError):
+        except TargetError:
             return
 
     def close(self) -> None:
@@ -244,23 +247,6 @@ class Exchange:
             self._opening.cancel()
         elif not self._opening.cancelled() and self._opening.exception() is None:
             self._opening.result().close()
-
-
-async def arriving(response: aiohttp.ClientResponse) -> bytes:
-    """The next bytes of an answer as they arrived, b"" at the end. Raises TargetCut where it broke off.
-
-    aiohttp tells of a break as soon as it knows, before it gives out what arrived ahead of it: that comes first here.
-    """
-    content = response.content
-    try:
-        return await content.readany()
-    except (aiohttp.ClientError, OSError) as error:
-        content.set_exception(None)  # type: ignore[arg-type]
-        rest = content.read_nowait()
-        content.set_exception(error)
-        if rest:
-            return rest
-        raise TargetCut(f"the target's answer broke off ({_reason(error)})") from error
 
 
 def _in_pieces(body: bytes) -> bytes | io.BytesIO:
@@ -273,18 +259,13 @@ def _mapped() -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise TargetUnreachable(f"the target cannot be reached ({_reason(error)})") from error
+        raise TargetUnreachable(f"the target cannot be reached ({reason_of(error)})") from error
     except (aiohttp.ServerConnectionError, aiohttp.ClientOSError, ConnectionError) as error:
-        raise TargetLost(f"the target closed the connection before it answered ({_reason(error)})") from error
+        raise TargetLost(f"the target closed the connection before it answered ({reason_of(error)})") from error
     except aiohttp.ClientPayloadError as error:
-        raise TargetCut(f"the target's answer broke off ({_reason(error)})") from error
+        raise TargetCut(f"the target's answer broke off ({reason_of(error)})") from error
     except aiohttp.ClientError as error:
         raise TargetGarbled("the target's answer is not HTTP") from error
-
-
-def _reason(error: BaseException) -> str:
-    cause = getattr(error, "os_error", None) or error
-    return getattr(cause, "strerror", None) or type(error).__name__
 
 
 def _socket(addr_info: tuple[Any, ...]) -> socket.socket:

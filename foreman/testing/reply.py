@@ -23,9 +23,9 @@ _WORDS: Final = (
 
 def words(seed: str) -> Iterator[str]:
     """Endless tokens for `seed`; all but the first begin with a space."""
-    yield _WORDS[hashlib.sha256(seed.encode()).digest()[0] % len(_WORDS)]
+    yield _WORDS[hashlib.sha256(seed.encode(errors="replace")).digest()[0] % len(_WORDS)]
     for block in count(1):
-        for byte in hashlib.sha256(f"{block} {seed}".encode()).digest():
+        for byte in hashlib.sha256(f"{block} {seed}".encode(errors="replace")).digest():
             yield " " + _WORDS[byte % len(_WORDS)]
 
 

@@ -1,0 +1,1 @@
+"""What foreman costs, measured against a target without cost: see bench/README.md."""

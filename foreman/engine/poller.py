@@ -114,8 +114,10 @@ class Poller:
         if self.models.find(name) is not None:
             return True
         asked = self._clock.monotonic()
-        if self.reachable is not False:
-            await self._list_anew()
+        for _ in range(2):
+            # The one under way may have had its list before this was asked.
+            if self._listed_at < asked and self.reachable is not False:
+                await self._list_anew()
         if self.inventory is None or not self.reachable or self._listed_at < asked:
             return True
         return self.models.find(name) is not None

@@ -83,7 +83,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
         links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", prose(page))]
         found = {(page.parent / link).resolve() for link in links if link.endswith(".md") and "://" not in link}
         todo += found - seen
-    assert seen == set(PAGES)
+    assert set(PAGES) <= seen
 
 
 # -- names and words

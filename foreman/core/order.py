@@ -1,0 +1,74 @@
+"""The order in which queued jobs will run, and why each stands where it stands.
+
+The claim in the store picks one job by indexes; this says the whole order ahead, for people who wait. Both follow the
+same rule: (1) the load key that is loaded, (2) the model that is loaded, (3) the oldest; each in order of arrival.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from foreman.core.job import Hot
+
+
+class Reason(StrEnum):
+    """What has to happen before a job can run, counted from the one before it."""
+
+    LOADED = "loaded"  # its model is there, with its options
+    RELOAD = "reload"  # its model is there, with other options
+    SWAP = "swap"  # another model is there
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A queued job as far as the order is concerned; `seq` is the order of arrival."""
+
+    seq: int
+    model: str
+    load_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The place of a job in the order of work, the first being 1."""
+
+    position: int
+    waiting: Waiting
+    reason: Reason
+
+
+def drain_order(queued: Iterable[Waiting], hot: Hot) -> Iterator[Place]:
+    """Every queued job in the order in which it will run, if none arrives; `queued` in order of arrival."""
+    by_key: dict[str, deque[Waiting]] = {}
+    by_model: dict[str, deque[Waiting]] = {}
+    everyone: deque[Waiting] = deque()
+    for waiting in queued:
+        by_key.setdefault(waiting.load_key, deque()).append(waiting)
+        by_model.setdefault(waiting.model, deque()).append(waiting)
+        everyone.append(waiting)
+    taken: set[int] = set()
+
+    def first(queues: Iterable[deque[Waiting] | None]) -> Waiting | None:
+        heads = [head for queue in queues if queue is not None and (head := _head(queue, taken)) is not None]
+        return min(heads, key=lambda waiting: waiting.seq, default=None)
+
+    for position in range(1, len(everyone) + 1):
+        reason = Reason.LOADED
+        chosen = first(map(by_key.get, hot.load_keys))  # (1)
+        if chosen is None:
+            reason, chosen = Reason.RELOAD, first(map(by_model.get, hot.models))  # (2)
+        if chosen is None:
+            reason, chosen = Reason.SWAP, first([everyone])  # (3)
+        if chosen is None:
+            return
+        taken.add(chosen.seq)
+        if reason is not Reason.LOADED:
+            hot = Hot((chosen.load_key,), (chosen.model,))
+        yield Place(position, chosen, reason)
+
+
+def _head(queue: deque[Waiting], taken: set[int]) -> Waiting | None:
+    while queue and queue[0].seq in taken:
+        queue.popleft()
+    return queue[0] if queue else None

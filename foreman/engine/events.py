@@ -1,0 +1,67 @@
+"""What happens to jobs, as a stream that anybody may follow and take up again.
+
+Each event has a number; the newest are kept, so that a follower who lost its connection gets what it missed. One who
+was away for longer, or follows a number of an earlier process, is told so and starts from a snapshot.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+KEPT: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`name` is what it is about, `data` one line of JSON."""
+
+    number: int
+    name: str
+    data: bytes
+
+
+class Events:
+    """The stream. `publish` never waits; followers ask `since` and wait with `news`.
+
+    Numbers start at `first`, which must be above every number of an earlier process (unix milliseconds will do), so
+    that a number from before a restart is never taken for one of this process.
+    """
+
+    def __init__(self, first: int) -> None:
+        self._kept: deque[Event] = deque(maxlen=KEPT)
+        self._first = first
+        self._waiters: set[asyncio.Future[None]] = set()
+        self.last = first - 1
+
+    def __repr__(self) -> str:
+        return f"<Events {self.last - self._first + 1} so far, {len(self._waiters)} waiting>"
+
+    @property
+    def followed(self) -> bool:
+        """Whether anybody waits for news; where nobody does, nothing need be composed."""
+        return bool(self._waiters)
+
+    def publish(self, name: str, data: bytes) -> None:
+        self.last += 1
+        self._kept.append(Event(self.last, name, data))
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def since(self, number: int) -> list[Event] | None:
+        """What came after `number`; None where that can no longer be told."""
+        oldest = self._kept[0].number if self._kept else self.last + 1
+        if not oldest - 1 <= number <= self.last:
+            return None
+        return [event for event in self._kept if event.number > number]
+
+    async def news(self, number: int) -> None:
+        """Wait until there is an event after `number`."""
+        while self.last <= number:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)

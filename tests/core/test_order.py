@@ -1,0 +1,56 @@
+"""The order told ahead equals what claiming one job after the other gives."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foreman.core.job import Hot
+from foreman.core.order import Place, Reason, Waiting, drain_order
+
+MODELS = st.sampled_from(["a:latest", "b:latest", "c:latest"])
+OPTIONS = st.sampled_from(["", "?num_ctx=1", "?num_ctx=2"])
+
+
+@st.composite
+def queues(draw: st.DrawFn) -> list[Waiting]:
+    pairs = draw(st.lists(st.tuples(MODELS, OPTIONS), max_size=25))
+    return [Waiting(seq, model, model + options) for seq, (model, options) in enumerate(pairs, 1)]
+
+
+def claimed_one_by_one(queued: list[Waiting], hot: Hot) -> list[tuple[int, Reason]]:
+    """The rule said by sorting all that is left, again for every job."""
+    left, order = list(queued), []
+    while left:
+        left.sort(key=lambda w: (w.load_key not in hot.load_keys, w.model not in hot.models, w.seq))
+        chosen = left.pop(0)
+        if chosen.load_key in hot.load_keys:
+            order.append((chosen.seq, Reason.LOADED))
+            continue
+        order.append((chosen.seq, Reason.RELOAD if chosen.model in hot.models else Reason.SWAP))
+        hot = Hot((chosen.load_key,), (chosen.model,))
+    return order
+
+
+@given(queues(), st.lists(MODELS, max_size=2), st.lists(st.tuples(MODELS, OPTIONS), max_size=2))
+def test_the_whole_order_is_what_claiming_would_give(
+    queued: list[Waiting], models: list[str], keys: list[tuple[str, str]]
+) -> None:
+    loaded = tuple(model + options for model, options in keys)
+    hot = Hot(loaded, (*models, *(model for model, _ in keys)))
+    places = list(drain_order(queued, hot))
+    assert [(place.waiting.seq, place.reason) for place in places] == claimed_one_by_one(queued, hot)
+    assert [place.position for place in places] == list(range(1, len(queued) + 1))
+
+
+def test_two_interleaved_models_swap_once_each() -> None:
+    queued = [Waiting(seq, model, model) for seq, model in enumerate("abababab", 1)]
+    reasons = [place.reason for place in drain_order(queued, Hot())]
+    assert reasons.count(Reason.SWAP) == 2
+
+
+def test_an_empty_queue_has_no_order() -> None:
+    assert list(drain_order([], Hot(("a",), ("a",)))) == []
+
+
+def test_a_place_names_its_job() -> None:
+    only = Waiting(7, "a:latest", "a:latest?num_ctx=1")
+    assert list(drain_order([only], Hot((), ("a:latest",)))) == [Place(1, only, Reason.RELOAD)]

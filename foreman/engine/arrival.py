@@ -4,6 +4,8 @@ Rules: every byte that arrived is given out before the break is told; a body tha
 """
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 import aiohttp
 
@@ -31,20 +33,34 @@ async def arriving(response: aiohttp.ClientResponse) -> bytes:
 def notice_close(response: aiohttp.ClientResponse) -> None:
     """Have a closed connection end the answer's body. Where its framing broke, aiohttp closes and tells no reader."""
 
-    def closed(future: asyncio.Future[None] | None) -> None:
-        if future is not None and not future.cancelled():
-            future.exception()  # or it would be logged as one that nobody looked at
-        if not response.content.is_eof() and response.content.exception() is None:
-            response.content.set_exception(aiohttp.ClientPayloadError("the body is not framed as HTTP wants it"))
+    content = response.content
+
+    def closed(_: object = None) -> None:
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("the body is not framed as HTTP wants it"))
 
     connection = response.connection
     if connection is None or connection.protocol is None:
         return
     future = connection.protocol.closed
     if future is None:
-        closed(None)
-    else:
-        future.add_done_callback(closed)
+        closed()
+        return
+    # A connection that is used again must not keep the answers it has carried, nor anything else for each of them.
+    future.remove_done_callback(_looked_at)
+    future.add_done_callback(_looked_at)
+    future.add_done_callback(closed)
+    content.on_eof(partial(_forget, future, closed))
+
+
+def _forget(future: asyncio.Future[None], callback: Callable[[object], None]) -> None:
+    future.remove_done_callback(callback)
+
+
+def _looked_at(future: asyncio.Future[None]) -> None:
+    """asyncio logs an exception that nobody looks at."""
+    if not future.cancelled():
+        future.exception()
 
 
 def reason_of(error: BaseException) -> str:

@@ -42,6 +42,8 @@ KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 15, 5, 3
 KEEPALIVE_IDLE_OPTION: Final = "TCP_KEEPALIVE" if sys.platform == "darwin" else "TCP_KEEPIDLE"
 # aiohttp sends a bytes body in one piece and warns above this size; a file-like one goes out in pieces.
 LARGE_BODY: Final = 1 << 20
+# Nothing here decompresses.
+PLAIN: Final = {"accept-encoding": "identity"}
 
 _sockets: ContextVar[list[socket.socket] | None] = ContextVar("_sockets", default=None)
 
@@ -96,7 +98,7 @@ class Target:
     def exchange(self, payload: Payload) -> "Exchange":
         """Start sending a job's request; nothing is awaited yet."""
         headers = CIMultiDict(payload.headers)
-        headers["accept-encoding"] = "identity"
+        headers.update(PLAIN)
         body = _in_pieces(payload.body)
         return Exchange(
             lambda: self._jobs.post(self.url(payload.path), data=body, headers=headers, allow_redirects=False)
@@ -108,7 +110,7 @@ class Target:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Pass a request on as it is, bodies streamed both ways. Raises TargetError before the answer's head."""
         sent = CIMultiDict(headers)
-        sent["accept-encoding"] = "identity"
+        sent.update(PLAIN)
         data = _in_pieces(body) if isinstance(body, bytes) else body
         with _mapped():
             response = await self._control.request(
@@ -149,7 +151,7 @@ class Target:
             async with asyncio.timeout(timeout):
                 with _mapped():
                     async with self._control.request(
-                        method, self.url(path), data=data, allow_redirects=False
+                        method, self.url(path), headers=PLAIN, data=data, allow_redirects=False
                     ) as response:
                         answer = await response.read()
         except TimeoutError:
@@ -222,9 +224,14 @@ class Exchange:
         Sending ends first and the rest is thrown away until the target closes its side: a Go server cancels the
         handler when it reads the end, and closes only after the handler has returned.
         """
+        connected = False
         for sock in self._sockets:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_WR)
+                connected = True
+        if not connected and not self._opening.done():
+            self.close()  # nothing was sent, and nothing will be
+            return True
         try:
             async with asyncio.timeout(grace):
                 await self._drain()
@@ -260,7 +267,7 @@ def _mapped() -> Iterator[None]:
         yield
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
         raise TargetUnreachable(f"the target cannot be reached ({reason_of(error)})") from error
-    except (aiohttp.ServerConnectionError, aiohttp.ClientOSError, ConnectionError) as error:
+    except (aiohttp.ClientConnectionError, ConnectionError) as error:
         raise TargetLost(f"the target closed the connection before it answered ({reason_of(error)})") from error
     except aiohttp.ClientPayloadError as error:
         raise TargetCut(f"the target's answer broke off ({reason_of(error)})") from error

@@ -40,7 +40,7 @@ PURE = frozenset({
     "abc", "base64", "binascii", "bisect", "codecs", "collections", "collections.abc", "contextlib", "dataclasses",
     "datetime", "decimal", "email.message", "email.parser", "email.policy", "email.utils", "enum", "fractions",
     "functools", "hashlib", "heapq", "ipaddress", "itertools", "json",
-    "math", "operator", "orjson", "re", "string", "struct", "textwrap", "types", "typing", "unicodedata",
+    "math", "operator", "orjson", "re", "statistics", "string", "struct", "textwrap", "types", "typing", "unicodedata",
     "urllib.parse",
 })
 # fmt: on

@@ -94,8 +94,20 @@ class Payload:
 
 
 @dataclass(frozen=True, slots=True)
+class Stats:
+    """What is known of a finished job. Durations in ms, counts in tokens; None where the target said nothing."""
+
+    waited_ms: int = 0
+    load_ms: int = 0
+    first_byte_ms: int | None = None
+    total_ms: int = 0
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job before it is stored. Times are unix milliseconds."""
+    """A job before it is stored. Times are unix milliseconds; `retry_of` is the id of the job this one repeats."""
 
     id: str
     model: str
@@ -109,11 +121,15 @@ class NewJob:
     not_before: int = 0
     idem_key: str | None = None
     req_hash: bytes | None = None
+    retry_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A stored job without its bodies. Times are unix milliseconds; `seq` is the order of arrival, never reused."""
+    """A stored job without its bodies. Times are unix milliseconds; `seq` is the order of arrival, never reused.
+
+    `stats` are those of a finished job that ran; `kept` says that somebody wants it to stay when its time is over.
+    """
 
     seq: int
     id: str
@@ -136,6 +152,10 @@ class Job:
     error_code: str | None = None
     error: str | None = None
     crashes: int = 0
+    stats: Stats | None = None
+    retry_of: str | None = None
+    kept: bool = False
+    idem_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +175,6 @@ class Hot:
 
     load_keys: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What is known of a finished job. Durations in ms, counts in tokens; None where the target said nothing."""
-
-    waited_ms: int = 0
-    load_ms: int = 0
-    first_byte_ms: int | None = None
-    total_ms: int = 0
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

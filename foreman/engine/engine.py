@@ -21,7 +21,7 @@ from foreman.engine.clock import Clock, millis
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Reader
-from foreman.engine.store import Store
+from foreman.engine.store import Store, Submitted
 from foreman.engine.target import Target
 from foreman.engine.worker import STORE_PAUSE_SECONDS, Worker
 from foreman.log import log_event
@@ -192,7 +192,7 @@ class Engine:
         if live.attempt is not None and not live.attempt.cancelling() and not wanted:
             live.attempt.cancel()
 
-    async def _withdraw(self, live: Live, write: asyncio.Future[int]) -> None:
+    async def _withdraw(self, live: Live, write: asyncio.Future[Submitted]) -> None:
         """The client left while its job was on the way to disk: cancel it there."""
         try:
             await write

@@ -5,8 +5,9 @@ keep the process from ever ending, and the last connection to close is the one t
 """
 
 import asyncio
+import json
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,11 @@ from typing import Any, Final, Self
 import aiosqlite
 
 from foreman.core.errors import StorageFailed, StoreUnusable
-from foreman.core.job import Answer, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome
+from foreman.core.estimate import Sample
+from foreman.core.job import Answer, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome, Payload
+from foreman.core.order import Waiting
 from foreman.engine import database, statements, steps
-from foreman.engine.store import Attempt, Finished, StoreUsage
+from foreman.engine.store import Attempt, Finished, JobFilter, StoreUsage, Submitted
 from foreman.engine.writer import Writer
 
 # Steps with bodies above this many bytes are committed alone, so that small ones do not wait for them.
@@ -63,8 +66,14 @@ class SqliteStore:
         """Finish what was handed over and close; leaving `open` does the same. Safe to call twice."""
         await self._stack.aclose()
 
-    async def submit(self, job: NewJob) -> int:
+    async def submit(self, job: NewJob) -> Submitted:
         return await self._writer.run(partial(steps.submit, job=job), alone=len(job.payload.body) > BIG)
+
+    async def submit_many(self, jobs: Sequence[NewJob]) -> Sequence[int]:
+        if any(job.idem_key is not None for job in jobs):
+            raise ValueError("jobs with a key are submitted one by one")
+        size = sum(len(job.payload.body) for job in jobs)
+        return await self._writer.run(partial(steps.submit_many, jobs=tuple(jobs)), alone=size > BIG)
 
     async def claim(self, hot: Hot, now: int) -> Claim | None:
         return await self._writer.run(partial(steps.claim, owner=self._boot_id, hot=hot, now=now))
@@ -97,6 +106,15 @@ class SqliteStore:
         step = partial(steps.recover, owner=self._boot_id, now=now, drop_attached=drop_attached)
         return await self._writer.run(step)
 
+    async def keep(self, id: str, kept: bool) -> bool:  # noqa: A002
+        return await self._writer.run(partial(steps.keep, id_=id, kept=kept))
+
+    async def forget(self, id: str) -> bool:  # noqa: A002
+        return await self._writer.run(partial(steps.forget, id_=id))
+
+    async def set_paused(self, paused: bool, at: int) -> None:
+        await self._writer.run(partial(steps.set_paused, paused=paused, at=at))
+
     async def prune(self, before: int, max_bytes: int, limit: int = 200) -> int:
         ((kept,),) = await self._read(statements.FINISHED_BYTES)
         step = partial(steps.prune, before=before, excess=kept - max_bytes, limit=limit)
@@ -109,6 +127,10 @@ class SqliteStore:
         rows = await self._read(statements.JOB, id)
         return steps.job_of(rows[0]) if rows else None
 
+    async def payload(self, id: str) -> Payload | None:  # noqa: A002
+        rows = await self._read(statements.PAYLOAD_OF_ID, id)
+        return steps.payload_of(rows[0]) if rows else None
+
     async def answer(self, id: str) -> Answer | None:  # noqa: A002
         rows = await self._read(statements.ANSWER, id)
         if not rows:
@@ -117,8 +139,28 @@ class SqliteStore:
             return await asyncio.to_thread(steps.answer_of, rows[0])
         return steps.answer_of(rows[0])
 
-    async def attempts(self, id: str) -> list[Attempt]:  # noqa: A002
+    async def attempts(self, id: str) -> Sequence[Attempt]:  # noqa: A002
         return [Attempt(*row) for row in await self._read(statements.ATTEMPTS, id)]
+
+    async def list(self, filter: JobFilter, limit: int) -> Sequence[Job]:  # noqa: A002
+        text, values = steps.search(filter, limit)
+        return [steps.job_of(row) for row in await self._read(text, **values)]
+
+    async def waiting(self, limit: int, now: int) -> Sequence[Waiting]:
+        return [Waiting(*row) for row in await self._read(statements.WAITING, limit=limit, now=now)]
+
+    async def delayed(self, limit: int, now: int) -> Sequence[Job]:
+        return [steps.job_of(row) for row in await self._read(statements.DELAYED, limit=limit, now=now)]
+
+    async def by_seq(self, seqs: Sequence[int]) -> Mapping[int, Job]:
+        rows = await self._read(statements.BY_SEQ, json.dumps(list(seqs)))
+        return {job.seq: job for job in map(steps.job_of, rows)}
+
+    async def paused(self) -> bool:
+        return bool(await self._number(statements.PAUSED))
+
+    async def samples(self) -> Sequence[Sample]:
+        return [Sample(*row) for row in await self._read(statements.SAMPLES)]
 
     async def depth(self) -> dict[tuple[str, str], int]:
         return {(model, load_key): count for model, load_key, count in await self._read(statements.DEPTH)}
@@ -144,9 +186,9 @@ class SqliteStore:
         ((number,),) = await self._read(sql)
         return None if number is None else int(number)
 
-    async def _read(self, sql: str, *values: Any) -> list[steps.Row]:
+    async def _read(self, sql: str, *values: Any, **named: Any) -> Sequence[steps.Row]:
         """All rows at once: a cursor kept open would keep the log from being cut."""
         try:
-            return [tuple(row) for row in await self._reader.execute_fetchall(sql, values)]
+            return [tuple(row) for row in await self._reader.execute_fetchall(sql, named or values)]
         except (sqlite3.Error, ValueError) as error:  # aiosqlite: ValueError once it is closed
             raise StorageFailed(f"the database could not be read: {error}") from error

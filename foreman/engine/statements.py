@@ -1,24 +1,32 @@
 """The SQL of the store, all of it constant text, so that each statement is prepared once.
 
 Every move of a job is one compare-and-set, fenced by its owner. Terms that must match a partial index are written as
-the index has them. `steps.py` puts these together.
+the index has them; the index is named wherever the planner could take jobs_by_state instead, which holds every job.
+`steps.py` puts these together.
 """
 
 from typing import Final
 
+from foreman.core.job import JobState
+
 # In the order of the fields of Job.
 COLUMNS: Final = (
     "seq, id, state, lane, model, load_key, path, mode, client, attempts, max_attempts, not_before, "
-    "cancel_requested, created_at, claimed_at, first_byte_at, finished_at, status, error_code, error, crashes"
+    "cancel_requested, created_at, claimed_at, first_byte_at, finished_at, status, error_code, error, crashes, stats, "
+    "retry_of, kept, idem_key"
 )
 
 SUBMIT: Final = """
 INSERT INTO jobs (id, lane, model, load_key, path, mode, client, idem_key, req_hash, max_attempts, not_before,
-                  created_at, bytes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+                  created_at, retry_of, bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (client, idem_key) WHERE idem_key IS NOT NULL DO NOTHING
+RETURNING seq"""
+SAME_KEY: Final = f"SELECT req_hash IS ?, {COLUMNS} FROM jobs WHERE client=? AND idem_key=?"  # noqa: S608 constants only
 KEEP_PAYLOAD: Final = "INSERT INTO payloads (seq, headers, enc, body) VALUES (?, ?, 0, ?)"
 
-PROMOTE: Final = "UPDATE jobs SET not_before=0 WHERE state='queued' AND not_before>0 AND not_before<=?"
+PROMOTE: Final = """
+UPDATE jobs INDEXED BY jobs_delayed SET not_before=0 WHERE state='queued' AND not_before>0 AND not_before<=?"""
 
 # One probe of an index per hot key, per hot model, and one for the oldest of all. An ORDER BY over all the queued
 # rows (hot first, then seq) says the same and sorts the whole queue each time.
@@ -81,9 +89,9 @@ STATE_OF_ID: Final = "SELECT state FROM jobs WHERE id=?"
 
 RECOVER_ATTEMPTS: Final = """
 UPDATE attempts SET ended_at=:now, outcome='crashed' WHERE ended_at IS NULL
-AND seq IN (SELECT seq FROM jobs WHERE state IN ('loading', 'working') AND owner<>:owner)"""
+AND seq IN (SELECT seq FROM jobs INDEXED BY jobs_active WHERE state IN ('loading', 'working') AND owner<>:owner)"""
 RECOVER: Final = """
-UPDATE jobs SET
+UPDATE jobs INDEXED BY jobs_active SET
   state=CASE WHEN cancel_requested THEN 'cancelled' WHEN attempts>=max_attempts THEN 'failed' ELSE 'queued' END,
   finished_at=iif(cancel_requested OR attempts>=max_attempts, :now, NULL),
   error_code=iif(cancel_requested, 'cancelled', 'interrupted'),
@@ -94,13 +102,30 @@ DROP_ATTACHED: Final = """
 UPDATE jobs SET state='cancelled', finished_at=:now, not_before=0, error_code='restarted',
   error='foreman was restarted while the client waited'
 WHERE mode='attached' AND seq IN (
-  SELECT seq FROM jobs WHERE state='queued' AND not_before=0
-  UNION ALL SELECT seq FROM jobs WHERE state='queued' AND not_before>0)"""
+  SELECT seq FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0
+  UNION ALL SELECT seq FROM jobs INDEXED BY jobs_delayed WHERE state='queued' AND not_before>0)"""
 
-FINISHED_BYTES: Final = "SELECT coalesce(sum(bytes), 0) FROM jobs WHERE finished_at IS NOT NULL"
+KEEP: Final = "UPDATE jobs SET kept=:kept WHERE id=:id"
+FINISHED_BYTES: Final = "SELECT coalesce(sum(bytes), 0) FROM jobs WHERE finished_at IS NOT NULL AND kept=0"
 OLDEST_FINISHED: Final = """
-SELECT seq, finished_at, bytes FROM jobs WHERE finished_at IS NOT NULL ORDER BY finished_at, seq LIMIT ?"""
+SELECT seq, finished_at, bytes FROM jobs WHERE finished_at IS NOT NULL AND kept=0
+ORDER BY finished_at, seq LIMIT ?"""
 FORGET: Final = "DELETE FROM jobs WHERE seq IN (SELECT value FROM json_each(?))"
+FORGET_ONE: Final = "DELETE FROM jobs WHERE id=? AND finished_at IS NOT NULL"
+
+PAUSE: Final = "INSERT INTO meta (name, value) VALUES ('paused', ?) ON CONFLICT DO NOTHING"
+RESUME: Final = "DELETE FROM meta WHERE name='paused'"
+PAUSED: Final = "SELECT count(*) FROM meta WHERE name='paused'"
+
+KEY: Final = "SELECT load_key, model FROM jobs WHERE seq=?"
+KEEP_SAMPLE: Final = """
+INSERT INTO samples (load_key, model, load_ms, run_ms, output_tokens, at)
+VALUES (:load_key, :model, :load_ms, :run_ms, :output_tokens, :at)"""
+TRIM_KEY: Final = """
+DELETE FROM samples WHERE load_key=:load_key
+AND n<=(SELECT n FROM samples WHERE load_key=:load_key ORDER BY n DESC LIMIT 1 OFFSET :kept)"""
+TRIM_ALL: Final = "DELETE FROM samples WHERE n<=(SELECT n FROM samples ORDER BY n DESC LIMIT 1 OFFSET ?)"
+SAMPLES: Final = "SELECT load_key, model, load_ms, run_ms, output_tokens, at FROM samples ORDER BY n"
 
 JOB: Final = f"SELECT {COLUMNS} FROM jobs WHERE id=?"  # noqa: S608 constants only
 ANSWER: Final = """
@@ -108,14 +133,45 @@ SELECT r.status, r.headers, r.enc, r.complete, r.body FROM jobs AS j JOIN result
 ATTEMPTS: Final = """
 SELECT a.n, a.started_at, a.ended_at, a.outcome, a.error_code, a.error
 FROM jobs AS j JOIN attempts AS a USING (seq) WHERE j.id=? ORDER BY a.n"""
+PAYLOAD_OF_ID: Final = """
+SELECT j.path, p.headers, p.body FROM jobs AS j JOIN payloads AS p USING (seq) WHERE j.id=?"""
+BY_SEQ: Final = f"SELECT {COLUMNS} FROM jobs WHERE seq IN (SELECT value FROM json_each(?))"  # noqa: S608 constants only
+
+# One text for each index that can lead: whose jobs, of which model, in which states. What the index does not lead to
+# is told from its other columns, so that a row is read only to be shown.
+_SHOWN: Final = f"""
+SELECT {COLUMNS} FROM jobs WHERE seq IN ({{}} ORDER BY seq DESC LIMIT :limit) ORDER BY seq DESC"""  # noqa: S608 constants only
+LIST_OF_CLIENT: Final = _SHOWN.format("""
+SELECT seq FROM jobs INDEXED BY jobs_by_client
+WHERE client=:client AND seq<:before AND created_at>=:since AND (:model IS NULL OR model=:model)""")
+LIST_OF_MODEL: Final = _SHOWN.format("""
+SELECT seq FROM jobs INDEXED BY jobs_by_model WHERE model=:model AND seq<:before AND created_at>=:since""")
+# Merged as they come: one arm for each state there is, empty where it is not asked for.
+_OF_STATE: Final = """
+SELECT seq FROM jobs INDEXED BY jobs_by_state WHERE state=:state{} AND seq<:before AND created_at>=:since
+AND (:client IS NULL OR client=:client) AND (:model IS NULL OR model=:model)"""
+LIST_OF_STATES: Final = _SHOWN.format(" UNION ALL ".join(map(_OF_STATE.format, range(len(JobState)))))
+
+WAITING: Final = """
+SELECT seq, model, load_key FROM jobs INDEXED BY jobs_ready
+WHERE state='queued' AND not_before=0 AND lane='local'
+UNION ALL SELECT seq, model, load_key FROM jobs INDEXED BY jobs_delayed
+WHERE state='queued' AND not_before>0 AND not_before<=:now AND lane='local'
+ORDER BY seq LIMIT :limit"""
+DELAYED: Final = f"""
+SELECT {COLUMNS} FROM jobs INDEXED BY jobs_delayed
+WHERE state='queued' AND not_before>0 AND not_before>:now AND lane='local'
+ORDER BY not_before, seq LIMIT :limit"""  # noqa: S608 constants only
+
 DEPTH: Final = """
 SELECT model, load_key, count(*) FROM (
-  SELECT model, load_key FROM jobs WHERE state='queued' AND not_before=0
-  UNION ALL SELECT model, load_key FROM jobs WHERE state='queued' AND not_before>0)
+  SELECT model, load_key FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0
+  UNION ALL SELECT model, load_key FROM jobs INDEXED BY jobs_delayed WHERE state='queued' AND not_before>0)
 GROUP BY model, load_key"""
-NEXT_DUE: Final = "SELECT min(not_before) FROM jobs WHERE state='queued' AND not_before>0"
+NEXT_DUE: Final = "SELECT min(not_before) FROM jobs INDEXED BY jobs_delayed WHERE state='queued' AND not_before>0"
 OLDEST_QUEUED: Final = """
 SELECT min(created_at) FROM (
-  SELECT (SELECT created_at FROM jobs WHERE state='queued' AND not_before=0 AND lane=lanes.column1
-          ORDER BY seq LIMIT 1) AS created_at FROM (VALUES ('local'), ('remote')) AS lanes
-  UNION ALL SELECT created_at FROM jobs WHERE state='queued' AND not_before>0)"""
+  SELECT (SELECT created_at FROM jobs INDEXED BY jobs_ready
+          WHERE state='queued' AND not_before=0 AND lane=lanes.column1 ORDER BY seq LIMIT 1) AS created_at
+  FROM (VALUES ('local'), ('remote')) AS lanes
+  UNION ALL SELECT created_at FROM jobs INDEXED BY jobs_delayed WHERE state='queued' AND not_before>0)"""

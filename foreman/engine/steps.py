@@ -7,10 +7,13 @@ of a RETURNING clause are fetched: an unfinished statement keeps the database lo
 import json
 import sqlite3
 import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 import orjson
 
+from foreman.core.estimate import KEPT_SAMPLES, Sample
 from foreman.core.job import (
     Answer,
     Claim,
@@ -23,14 +26,21 @@ from foreman.core.job import (
     NewJob,
     Outcome,
     Payload,
+    Stats,
 )
 from foreman.engine import statements as sql
-from foreman.engine.store import Finished
+from foreman.engine.store import Finished, JobFilter, Submitted
 
 # Answers of at least this many bytes are compressed; below, the pages saved are not worth the time.
 COMPRESS_FROM: Final = 4096
 # One transaction of a prune deletes about this many bytes at most, for each is overwritten in the log.
 PRUNE_BYTES: Final = 8 * 1024 * 1024
+# So many samples are kept at most, however many load keys clients think of.
+ALL_SAMPLES: Final = 10_000
+# SQLite's largest and smallest integer, where a filter names no bound.
+_LAST: Final = (1 << 63) - 1
+_FIRST: Final = -(1 << 63)
+_STATS: Final = frozenset(field.name for field in fields(Stats))
 
 Row = tuple[Any, ...]
 
@@ -38,7 +48,8 @@ Row = tuple[Any, ...]
 def job_of(row: Row) -> Job:
     """A Job from a row of sql.COLUMNS."""
     seq, id_, state, lane, model, load_key, path, mode, *rest = row
-    client, attempts, max_attempts, not_before, cancel_requested, *tail = rest
+    client, attempts, max_attempts, not_before, cancel_requested, *told, stats, retry_of, kept, idem_key = rest
+    tail: list[Any] = [*told, _stats(stats), retry_of, bool(kept), idem_key]
     return Job(
         seq, id_, JobState(state), lane, model, LoadKey.parse(load_key), path, Mode(mode),
         client, attempts, max_attempts, not_before, bool(cancel_requested), *tail,
@@ -60,15 +71,54 @@ def answer_of(row: Row) -> Answer:
     return Answer(status, _pairs(headers), zlib.decompress(body) if enc else body, bool(complete))
 
 
-def submit(db: sqlite3.Connection, job: NewJob) -> int:
+def payload_of(row: Row) -> Payload:
+    """A Payload from a row of sql.PAYLOAD_OF_ID."""
+    path, headers, body = row
+    return Payload(path, _pairs(headers), body)
+
+
+def search(wanted: JobFilter, limit: int) -> tuple[str, dict[str, Any]]:
+    """The statement that finds such jobs, and its values: led by what most likely leaves the fewest."""
+    states: list[JobState | None] = [*(wanted.states or JobState)]
+    states += [None] * (len(JobState) - len(states))
+    values = {
+        "client": wanted.client, "model": wanted.model, "limit": limit,
+        "since": _FIRST if wanted.since is None else wanted.since,
+        "before": _LAST if wanted.before is None else wanted.before,
+        **{f"state{n}": state for n, state in enumerate(states)},
+    }  # fmt: skip
+    if wanted.states or (wanted.client is None and wanted.model is None):
+        return sql.LIST_OF_STATES, values
+    return sql.LIST_OF_MODEL if wanted.client is None else sql.LIST_OF_CLIENT, values
+
+
+def submit(db: sqlite3.Connection, job: NewJob) -> Submitted:
+    seq = _insert(db, job)
+    if seq is not None:
+        return Submitted(seq)
+    ((same, *row),) = db.execute(sql.SAME_KEY, (job.req_hash, job.client, job.idem_key)).fetchall()
+    existing = job_of(tuple(row))
+    return Submitted(existing.seq, existing, bool(same))
+
+
+def submit_many(db: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[int]:
+    return [submit(db, job).seq for job in jobs]
+
+
+def _insert(db: sqlite3.Connection, job: NewJob) -> int | None:
+    """The new row's seq, or None where the client's key is taken."""
     headers = json.dumps(job.payload.headers)
     row = (
         job.id, job.lane, job.model, str(job.load_key), job.payload.path, job.mode, job.client, job.idem_key,
-        job.req_hash, job.max_attempts, job.not_before, job.created_at, len(headers) + len(job.payload.body),
+        job.req_hash, job.max_attempts, job.not_before, job.created_at, job.retry_of,
+        len(headers) + len(job.payload.body),
     )  # fmt: skip
-    seq = db.execute(sql.SUBMIT, row).lastrowid
+    rows = db.execute(sql.SUBMIT, row).fetchall()
+    if not rows:
+        return None
+    ((seq,),) = rows
     db.execute(sql.KEEP_PAYLOAD, (seq, headers, job.payload.body))
-    return int(seq or 0)
+    return int(seq)
 
 
 def claim(db: sqlite3.Connection, owner: str, hot: Hot, now: int) -> Claim | None:
@@ -104,7 +154,15 @@ def finish(
     if finished.applied and answer and packed:
         enc, body = packed
         db.execute(sql.KEEP_RESULT, (seq, answer.status, headers, enc, answer.complete, body))
+    if finished.applied and finished.state is JobState.DONE:
+        _learn(db, seq, outcome)
     return finished
+
+
+def _learn(db: sqlite3.Connection, seq: int, outcome: Outcome) -> None:
+    ((load_key, model),) = db.execute(sql.KEY, (seq,)).fetchall()
+    db.execute(sql.KEEP_SAMPLE, asdict(Sample.of(load_key, model, outcome.stats, outcome.at)))
+    db.execute(sql.TRIM_KEY, {"load_key": load_key, "kept": KEPT_SAMPLES})
 
 
 def hand_back(db: sqlite3.Connection, owner: str, seq: int, back: HandBack, hot: Hot | None) -> Finished:
@@ -133,7 +191,7 @@ def cancel(db: sqlite3.Connection, id_: str, at: int) -> JobState | None:
 
 def rehearse(db: sqlite3.Connection, job: NewJob) -> None:
     """Both take the room they need, and the transaction ends with neither."""
-    db.execute(sql.FORGET, (json.dumps([submit(db, job)]),))
+    db.execute(sql.FORGET, (json.dumps([_insert(db, job)]),))
 
 
 def recover(db: sqlite3.Connection, owner: str, now: int, drop_attached: bool) -> int:
@@ -145,8 +203,24 @@ def recover(db: sqlite3.Connection, owner: str, now: int, drop_attached: bool) -
     return in_flight
 
 
+def keep(db: sqlite3.Connection, id_: str, kept: bool) -> bool:
+    return db.execute(sql.KEEP, {"id": id_, "kept": kept}).rowcount > 0
+
+
+def forget(db: sqlite3.Connection, id_: str) -> bool:
+    return db.execute(sql.FORGET_ONE, (id_,)).rowcount > 0
+
+
+def set_paused(db: sqlite3.Connection, paused: bool, at: int) -> None:
+    if paused:
+        db.execute(sql.PAUSE, (str(at),))
+    else:
+        db.execute(sql.RESUME)
+
+
 def prune(db: sqlite3.Connection, before: int, excess: int, limit: int) -> int:
     """Delete the oldest finished jobs while they are older than `before` or `excess` bytes are not yet gone."""
+    db.execute(sql.TRIM_ALL, (ALL_SAMPLES,))
     gone: list[int] = []
     freed = 0
     for seq, finished_at, size in db.execute(sql.OLDEST_FINISHED, (limit,)).fetchall():
@@ -178,6 +252,13 @@ def _free_pages(db: sqlite3.Connection) -> int:
 
 def _pairs(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in json.loads(text))
+
+
+def _stats(text: str | None) -> Stats | None:
+    """Other versions may have written more or fewer figures."""
+    if text is None:
+        return None
+    return Stats(**{name: value for name, value in orjson.loads(text).items() if name in _STATS})
 
 
 def _text(text: str | None) -> str | None:

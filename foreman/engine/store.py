@@ -6,10 +6,40 @@ returns; once handed over it happens even if the caller is cancelled meanwhile. 
 """
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from foreman.core.job import Answer, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome
+from foreman.core.estimate import Sample
+from foreman.core.job import Answer, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome, Payload
+from foreman.core.order import Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of a `submit`.
+
+    `existing` is the job that has the key already, None for a new one; `seq` is that of the job which is there now.
+    `same_request` says whether that job asks for the same, by its hash.
+    """
+
+    seq: int
+    existing: Job | None = None
+    same_request: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs are looked for: those that fit everything named. No states means any state.
+
+    `since` is the earliest `created_at`, `before` a `seq` that is just too new: the last one of an earlier answer.
+    """
+
+    states: frozenset[JobState] = frozenset()
+    model: str | None = None
+    client: str | None = None
+    since: int | None = None
+    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +85,14 @@ class Store(Protocol):
 
     failed: asyncio.Future[BaseException]
 
-    async def submit(self, job: NewJob) -> int:
-        """Keep a new job; its `seq`, the place in the order of arrival."""
+    async def submit(self, job: NewJob) -> Submitted:
+        """Keep a new job; its `seq` is the place in the order of arrival.
+
+        Where its client has used its `idem_key` before, nothing is kept and the earlier job is told.
+        """
+
+    async def submit_many(self, jobs: Sequence[NewJob]) -> Sequence[int]:
+        """Keep all of them or none; their `seq`s. Raises ValueError for a job with an `idem_key`."""
 
     async def claim(self, hot: Hot, now: int) -> Claim | None:
         """Take the next local job for this process and count the attempt.
@@ -89,17 +125,46 @@ class Store(Protocol):
         How many jobs were in flight.
         """
 
+    async def keep(self, id: str, kept: bool) -> bool:  # noqa: A002
+        """Have a job stay when its time is over, or no longer; False for an unknown one."""
+
+    async def forget(self, id: str) -> bool:  # noqa: A002
+        """Delete a finished job with its bodies, also one that is kept; False for one unknown or not finished."""
+
+    async def set_paused(self, paused: bool, at: int) -> None:
+        """Note for this process and those that follow that no job is to be begun, or that jobs may be again."""
+
     async def prune(self, before: int, max_bytes: int, limit: int = 200) -> int:
         """Forget some finished jobs: those finished before `before`, and the oldest while bodies exceed `max_bytes`.
 
-        How many were forgotten, at most `limit`; the caller repeats until it is 0.
+        Jobs that are kept stay, and their bodies do not count. How many were forgotten, at most `limit`; the caller
+        repeats until it is 0.
         """
 
     async def get(self, id: str) -> Job | None: ...  # noqa: A002
 
+    async def payload(self, id: str) -> Payload | None: ...  # noqa: A002
+
     async def answer(self, id: str) -> Answer | None: ...  # noqa: A002
 
-    async def attempts(self, id: str) -> list[Attempt]: ...  # noqa: A002
+    async def attempts(self, id: str) -> Sequence[Attempt]: ...  # noqa: A002
+
+    async def list(self, filter: JobFilter, limit: int) -> Sequence[Job]:  # noqa: A002
+        """The newest jobs that fit, the newest first."""
+
+    async def waiting(self, limit: int, now: int) -> Sequence[Waiting]:
+        """The oldest jobs a claim at `now` could choose from, in the order of arrival."""
+
+    async def delayed(self, limit: int, now: int) -> Sequence[Job]:
+        """The queued jobs that are not ready at `now`, by the time when they will be."""
+
+    async def by_seq(self, seqs: Sequence[int]) -> Mapping[int, Job]:
+        """Those of the jobs that are there."""
+
+    async def paused(self) -> bool: ...
+
+    async def samples(self) -> Sequence[Sample]:
+        """What jobs that were done took, the newest of each load key, with the oldest first. Meant for the start."""
 
     async def depth(self) -> dict[tuple[str, str], int]:
         """Queued jobs by (model, load key), delayed ones too. Costs time: meant for the start."""

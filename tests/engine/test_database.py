@@ -87,14 +87,14 @@ def test_a_database_without_tables_is_a_new_one(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA journal_mode=WAL")
     with database.opened(path) as db:
-        assert steps.submit(db, new_job(1)) == 1
+        assert steps.submit(db, new_job(1)).seq == 1
 
 
 def test_a_second_process_is_refused(path: Path) -> None:
     with database.opened(path) as db:
         with pytest.raises(StoreUnusable, match=rf"pid {os.getpid()}\)"), database.opened(path):
             pass
-        assert steps.submit(db, new_job(1)) == 1
+        assert steps.submit(db, new_job(1)).seq == 1
 
 
 def test_a_newer_database_is_refused(path: Path) -> None:

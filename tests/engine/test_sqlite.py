@@ -22,6 +22,7 @@ from foreman.core.errors import StorageFailed, StorageFull, StoreUnusable
 from foreman.core.job import Hot, JobState
 from foreman.engine import lock
 from foreman.engine.sqlite import SqliteStore
+from foreman.engine.store import Submitted
 from tests.engine.stored import done, job_id, new_job
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +49,8 @@ async def submitted(store: SqliteStore, *numbers: int, size: int = 100) -> list[
     results = await asyncio.gather(
         *(store.submit(new_job(number, body=os.urandom(size))) for number in numbers), return_exceptions=True
     )
-    assert all(isinstance(result, int | StorageFull | StorageFailed) for result in results), results
-    return [isinstance(result, int) for result in results]
+    assert all(isinstance(result, Submitted | StorageFull | StorageFailed) for result in results), results
+    return [isinstance(result, Submitted) for result in results]
 
 
 async def present(store: SqliteStore, *numbers: int) -> list[bool]:
@@ -90,7 +91,7 @@ async def main(path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (wal.stat().st_size + 200_000, hard))
         async def submit(number):
             try:
-                return await store.submit(new_job(number, body=os.urandom(3_000)))
+                return (await store.submit(new_job(number, body=os.urandom(3_000)))).seq
             except StorageFull:
                 return None
         accepted = []
@@ -124,7 +125,7 @@ async def test_another_programs_lock_is_waited_for(store: SqliteStore, path: Pat
         assert await store.get(job_id(1)) is None, "reads go on"
         assert not task.done()
         other.execute("COMMIT")
-    assert await task == 1
+    assert (await task).seq == 1
 
 
 async def test_a_lock_held_for_long_fails_and_nothing_is_lost(store: SqliteStore, path: Path) -> None:
@@ -133,7 +134,7 @@ async def test_a_lock_held_for_long_fails_and_nothing_is_lost(store: SqliteStore
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageFailed, match="locked"):
             await store.submit(new_job(1))
-    assert await store.submit(new_job(1)) == 1
+    assert (await store.submit(new_job(1))).seq == 1
 
 
 async def test_a_removed_or_replaced_file_is_noticed(store: SqliteStore, path: Path) -> None:

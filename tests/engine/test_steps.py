@@ -46,7 +46,7 @@ def test_no_step_leaves_a_statement_open(db: sqlite3.Connection) -> None:
 
 def test_bytes_are_those_of_the_request_and_the_answer(db: sqlite3.Connection) -> None:
     job = new_job(1, body=b"x" * 500)
-    seq = steps.submit(db, job)
+    seq = steps.submit(db, job).seq
     asked = number(db, "SELECT bytes FROM jobs")
     steps.claim(db, "me", Hot(), 1)
     steps.finish(db, "me", seq, done(), (1, b"y" * 300), None)

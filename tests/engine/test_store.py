@@ -31,7 +31,7 @@ async def store(opener: Callable[[str], AbstractAsyncContextManager[Store]]) -> 
 
 
 async def submit(store: Store, *models: str) -> list[int]:
-    return [await store.submit(new_job(number, model)) for number, model in enumerate(models, 1)]
+    return [(await store.submit(new_job(number, model))).seq for number, model in enumerate(models, 1)]
 
 
 async def claimed(store: Store, hot: Hot = Hot(), now: int = 5_000) -> int | None:  # noqa: B008 immutable
@@ -47,7 +47,7 @@ async def state(store: Store, number: int) -> JobState:
 
 async def test_a_submitted_job_is_kept_as_it_was(store: Store) -> None:
     new = new_job(1, "m:7b", (("num_ctx", 8192),), mode=Mode.ATTACHED, client="me", not_before=77)
-    seq = await store.submit(new)
+    seq = (await store.submit(new)).seq
     job = await store.get(new.id)
     assert job is not None
     assert (job.seq, job.state, job.model, job.load_key) == (seq, JobState.QUEUED, "m:7b", new.load_key)

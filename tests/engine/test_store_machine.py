@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from foreman.core.job import ACTIVE, FINISHED, Claim, Hot, Job, JobState, Mode
 from foreman.engine.sqlite import SqliteStore
-from foreman.engine.store import Finished
+from foreman.engine.store import Finished, Submitted
 from tests.engine.stored import back, done, failed, job_id, new_job
 
 T = TypeVar("T")
@@ -138,7 +138,7 @@ class StoreMachine(RuleBasedStateMachine):
         new = new_job(
             number, model, options, mode=mode, max_attempts=max_attempts, not_before=not_before, created_at=self.now
         )
-        assert self.run(self.store.submit(new)) == number
+        assert self.run(self.store.submit(new)) == Submitted(number)
         self.jobs[number] = Expected(model, key, mode, max_attempts, not_before, self.now)
 
     @rule(hot=HOT)

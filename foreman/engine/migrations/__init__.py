@@ -37,9 +37,9 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring a checked database to the newest version; a database that already has one is copied beside itself first."""
     version = _number(connection, "PRAGMA user_version")
+    if 0 < version < len(steps()):
+        _copy(connection, path.with_name(f"{path.name}.v{version}.bak"))
     for number, sql in enumerate(steps()[version:], version + 1):
-        if number > 1:
-            _copy(connection, path.with_name(f"{path.name}.v{number - 1}.bak"))
         try:
             connection.executescript(
                 f"BEGIN IMMEDIATE;\n{sql}\n"

@@ -24,7 +24,7 @@ from foreman.core.errors import (
     TargetSilent,
     TargetStatus,
 )
-from foreman.core.framing import Verdict, VerdictKind, Watch, framing_of
+from foreman.core.framing import Framing, Verdict, VerdictKind, Watch, framing_of
 from foreman.core.headers import value_of
 from foreman.core.job import Answer, Claim, HandBack, JobState, Outcome, Stats, Surface, surface_of
 from foreman.core.ollama import error_body
@@ -47,6 +47,8 @@ EVICT_SECONDS: Final = 60.0
 EVICT_LOOK_SECONDS: Final = 0.1
 # An error body is read whole before it is judged; what is longer than this is no error body.
 ERROR_BYTES: Final = 1 << 20
+# A whole answer up to this size is held back until it is complete: a client can make nothing of a part of it.
+WHOLE_BYTES: Final = 1 << 20
 
 Result = Outcome | HandBack
 T = TypeVar("T")
@@ -185,12 +187,23 @@ class Attempt:
             head = await self._patiently(exchange.head)
             if head.status >= 400:
                 return self._refused(Refusal(head, await self._read_all(exchange)))
-            first = await self._first_chunk(exchange)
+            first = await self._beginning(exchange, head)
             if not first:
                 raise TargetLost("the target ended its answer before it began")
             self._first_byte_ms = self._since(sent)
             self.working()
             return await self._relay(exchange, head, first)
+
+    async def _beginning(self, exchange: Exchange, head: Head) -> bytes:
+        """What is released first: the first chunk of a stream; all of a whole answer, whose failure can be undone."""
+        chunk = await self._first_chunk(exchange)
+        if framing_of(value_of(head.headers, "content-type")) is not Framing.WHOLE:
+            return chunk
+        body = bytearray()
+        while chunk and len(body) < WHOLE_BYTES:
+            body += chunk
+            chunk = await exchange.read(self._limits.idle)
+        return bytes(body) + chunk
 
     async def _first_chunk(self, exchange: Exchange) -> bytes:
         async def step(patience: float) -> bytes | None:

@@ -133,7 +133,6 @@ class Poller:
     def lost(self, error: str) -> None:
         """The target does not answer any more: probe until it does."""
         self._down(error)
-        self.soon()
 
     def loaded(self, key: LoadKey) -> None:
         self._epoch += 1
@@ -212,5 +211,7 @@ class Poller:
             self._epoch += 1
             self._looked_at = float("-inf")
             self.residency = Residency()
+            # Whoever noticed: the next probe must not wait for the next regular look.
+            self.soon()
         self.reachable = False
         self.last_error = error

@@ -46,7 +46,7 @@ async def asking(url: str, path: str, body: dict[str, Any] | bytes) -> AsyncIter
 async def post(url: str, path: str, body: dict[str, Any] | bytes) -> Got:
     """One POST and its whole answer."""
     async with asking(url, path, body) as response:
-        got = Got(response.status, dict(response.headers))
+        got = Got(response.status, response.headers)
         try:
             async for piece in response.content.iter_any():
                 got.body += piece

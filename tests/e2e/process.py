@@ -79,6 +79,11 @@ class Foreman:
         """Wait until so many jobs are queued, the one at the target not counted."""
         await self.healthy(lambda report: report["queue"]["depth"] == count)
 
+    async def settled(self, *jobs: str) -> None:
+        """Wait until these jobs are finished in the database too; their clients hear the end before that."""
+        for job in jobs:
+            await self.event("job_finished", job=job)
+
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

@@ -49,13 +49,13 @@ LOAD_OPTIONS: Final[dict[str, type[int] | type[bool]]] = {
 """The options that are fixed when a model is loaded: Ollama reloads it for a request with another value."""
 
 _INT64: Final = 2**63
-_ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
+_ABSOLUTE: Final = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 
 
 def clean_path(raw: str) -> str:
     """The path that Ollama routes a request target by: decoded, without query, double or trailing slashes and dots."""
     parts: list[str] = []
-    for part in unquote(_ABSOLUTE.sub("", raw, count=1).partition("?")[0]).split("/"):
+    for part in unquote(_ABSOLUTE.sub("", raw.partition("?")[0], count=1)).split("/"):
         if part == "..":
             del parts[-1:]
         elif part not in ("", "."):

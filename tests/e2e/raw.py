@@ -64,14 +64,12 @@ class Connection:
             data = await self._reader.readexactly(size + 2)
         return data[:-2]
 
-    async def answer(self, *, bodyless: bool = False) -> Answer:
+    async def answer(self, *, to_head: bool = False) -> Answer:
         """The next answer, as far as it comes."""
         answer = await self.head()
-        if bodyless:
-            answer.whole = True
-            return answer
         try:
-            await self._body(answer)
+            if not to_head and answer.status not in (204, 304):
+                await self._body(answer)
         except CUT:
             return answer
         answer.whole = True
@@ -117,4 +115,4 @@ async def ask(url: str, line: str, *headers: str, body: bytes = b"", host: str |
     """One request on a connection of its own, and its answer."""
     async with connected(url) as connection:
         await connection.request(line, *headers, body=body, host=host)
-        return await connection.answer(bodyless=line.startswith("HEAD "))
+        return await connection.answer(to_head=line.startswith("HEAD "))

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from foreman.core.errors import BodyStalled, TargetLost
+from foreman.core.errors import BodyStalled, TargetCut, TargetLost
+from foreman.engine.arrival import arriving
 from foreman.engine.target import Target
 from foreman.testing import StubOllama
-from tests.engine.serving import CHUNKED, Slow, heard, talking_to
+from tests.engine.serving import CHUNKED, PATIENCE, Slow, heard, talking_to
 
 
 async def test_forward_streams_both_ways() -> None:
@@ -86,6 +87,25 @@ async def test_forward_of_an_answer_nobody_reads_on_closes_its_connection() -> N
         async with target.forward("GET", "/", (), None) as response:
             assert await response.content.readany() == b"abc"
         await slow.left.wait()
+
+
+async def test_forward_of_an_answer_with_broken_framing_ends() -> None:
+    waits = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await heard(reader)
+        writer.write(CHUNKED + b"2\r\nok\r\n")
+        await waits.wait()
+        writer.write(b"no size\r\n")
+        await reader.read()
+
+    async with talking_to(answer) as target, target.forward("GET", "/", (), None) as response:
+        assert await arriving(response) == b"ok"
+        reading = asyncio.create_task(arriving(response))
+        await asyncio.sleep(0)
+        waits.set()
+        with pytest.raises(TargetCut):
+            await asyncio.wait_for(reading, PATIENCE)
 
 
 async def test_a_body_that_breaks_off_is_no_whole_request() -> None:

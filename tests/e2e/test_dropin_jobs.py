@@ -10,7 +10,7 @@ import pytest
 from foreman.testing import Script, StubOllama
 from tests.e2e.process import Foreman
 from tests.e2e.raw import Answer, ask, connected
-from tests.e2e.rows import rows
+from tests.e2e.stored import stored
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -40,7 +40,7 @@ async def post(foreman: Foreman, path: str, body: bytes, *headers: str) -> Answe
 
 def is_job(answer: Answer, db: Path) -> bool:
     """Whether an answer came of a job that is on disk and has been done."""
-    return any(row.id == answer.headers.get("x-foreman-job") for row in rows(db))
+    return any(job.id == answer.headers.get("x-foreman-job") for job in stored(db))
 
 
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD.keys())
@@ -50,7 +50,7 @@ async def test_an_odd_body_is_a_job_that_arrives_as_it_was_sent(
     answer = await post(foreman, "/api/chat", body)
     assert answer.whole
     assert is_job(answer, db)
-    assert rows(db)[-1].model == "llama3:latest"
+    assert stored(db)[-1].model == "llama3:latest"
     assert stub.ledger.on("/api/chat")[-1].body == body
 
 
@@ -89,7 +89,7 @@ async def test_spellings_of_one_name_are_one_model_and_one_load(stub: StubOllama
         answer = await post(foreman, "/api/generate", orjson.dumps({"model": name, "prompt": "hi", "stream": False}))
         assert orjson.loads(answer.body)["model"] == name
     assert [load.name for load in stub.ledger.loads[loads:]] == ["qwen3:8b"]
-    assert {row.load_key for row in rows(db)[-len(NAMES) :]} == {"qwen3:8b"}
+    assert {job.model for job in stored(db)[-len(NAMES) :]} == {"qwen3:8b"}
 
 
 @pytest.mark.parametrize("name", ["gpt-oss:120b-cloud", "gpt-oss:CLOUD", "me/thing:7b-cloud"])
@@ -114,13 +114,13 @@ INVALID = {
 
 @pytest.mark.parametrize(("name", "words"), INVALID.items())
 async def test_an_invalid_name_is_refused_at_once(foreman: Foreman, db: Path, name: str, words: str) -> None:
-    before = rows(db)
+    before = stored(db)
     answer = await post(foreman, "/api/generate", orjson.dumps({"model": name, "prompt": "hi"}))
     assert (answer.status, orjson.loads(answer.body)) == (400, {"error": words})
     assert answer.headers["x-foreman-error"] == "invalid_model_name"
     answer = await post(foreman, "/v1/chat/completions", orjson.dumps({"model": name, "messages": []}))
     assert orjson.loads(answer.body)["error"]["message"] == words
-    assert rows(db) == before
+    assert stored(db) == before
 
 
 REFUSED = {
@@ -141,7 +141,7 @@ REFUSED = {
 async def test_what_the_target_would_refuse_comes_back_in_its_words(
     stub: StubOllama, foreman: Foreman, db: Path, path: str, body: bytes
 ) -> None:
-    before = rows(db)
+    before = stored(db)
     expected, got = await ask(stub.url, f"POST {path}", body=body), await post(foreman, path, body)
     assert (got.status, got.headers["content-type"], got.body) == (
         expected.status,
@@ -149,7 +149,7 @@ async def test_what_the_target_would_refuse_comes_back_in_its_words(
         expected.body,
     )
     assert got.status >= 400
-    assert rows(db) == before
+    assert stored(db) == before
 
 
 async def test_compressed_bodies(stub: StubOllama, foreman: Foreman) -> None:
@@ -162,12 +162,12 @@ async def test_compressed_bodies(stub: StubOllama, foreman: Foreman) -> None:
 
 
 async def test_a_hundred_misses_a_second_cause_one_poll(stub: StubOllama, foreman: Foreman, db: Path) -> None:
-    before, polls, began = rows(db), len(stub.ledger.on("/api/tags")), monotonic()
+    before, polls, began = stored(db), len(stub.ledger.on("/api/tags")), monotonic()
     misses = [post(foreman, "/api/generate", b'{"model":"nope-%d","prompt":"x"}' % number) for number in range(100)]
     answers = await asyncio.gather(*misses)
     assert {(answer.status, answer.headers["x-foreman-error"]) for answer in answers} == {(404, "model_not_found")}
     assert 1 <= len(stub.ledger.on("/api/tags")) - polls <= 1 + monotonic() - began
-    assert rows(db) == before
+    assert stored(db) == before
 
 
 async def test_a_load_is_a_job_and_an_unload_is_none(stub: StubOllama, foreman: Foreman, db: Path) -> None:
@@ -176,13 +176,13 @@ async def test_a_load_is_a_job_and_an_unload_is_none(stub: StubOllama, foreman: 
     assert orjson.loads(loaded.body)["done_reason"] == "load"
     assert is_job(loaded, db)
     assert stub.ledger.loads[-1].name == "qwen3:8b"
-    before = rows(db)
+    before = stored(db)
     stub.script("qwen3:8b", Script(hold=0))
     running = asyncio.create_task(post(foreman, "/api/generate", b'{"model":"qwen3:8b","prompt":"hi"}'))
     await stub.ledger.held()
     unloaded = await post(foreman, "/api/chat", b'{"model":"QWEN3:8b","keep_alive":"0s","messages":[]}')
     assert orjson.loads(unloaded.body)["done_reason"] == "unload"
-    assert len(rows(db)) == len(before) + 1
+    assert len(stored(db)) == len(before) + 1
     stub.release("qwen3:8b")
     stub.script("qwen3:8b", None)
     assert (await running).whole
@@ -195,11 +195,11 @@ async def test_embeddings_go_beside_a_running_job(stub: StubOllama, foreman: For
     async with connected(foreman.url) as connection:
         await connection.request("POST /api/generate", body=b'{"model":"llama3","prompt":"hi"}')
         await stub.ledger.held()
-        count = len(rows(db))
+        count = len(stored(db))
         answer = await post(foreman, path, b'{"model":"nomic-embed-text","input":"one","prompt":"one"}')
         assert answer.status == 200
         assert "x-foreman-job" not in answer.headers
-        assert len(rows(db)) == count
+        assert len(stored(db)) == count
         stub.release("llama3")
         assert (await connection.answer()).whole
     stub.script("llama3", None)

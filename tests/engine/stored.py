@@ -27,10 +27,14 @@ def job_id(number: int) -> str:
 
 
 def done(
-    at: int = 9_000, body: bytes = b"answer", state: JobState = JobState.DONE, error: str | None = None
+    at: int = 9_000,
+    body: bytes = b"answer",
+    state: JobState = JobState.DONE,
+    error: str | None = None,
+    stats: Stats = Stats(),  # noqa: B008 immutable
 ) -> Outcome:
     answer = Answer(200, (("content-type", "application/x-ndjson"),), body, complete=True)
-    return Outcome(state, at, Stats(), answer, error and "code", error)
+    return Outcome(state, at, stats, answer, error and "code", error)
 
 
 def failed(at: int = 9_000) -> Outcome:

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from foreman.core.errors import StoreUnusable
-from foreman.core.job import ACTIVE, FINISHED, TRANSITIONS, JobState
+from foreman.core.job import ACTIVE, FINISHED, TRANSITIONS, Answer, JobState, Payload, Stats
 from foreman.engine import migrations
+from foreman.engine.sqlite import SqliteStore
+from foreman.engine.store import JobFilter
+from tests.engine.stored import new_job
 
 
 @pytest.fixture
@@ -59,6 +62,7 @@ def test_an_older_database_is_copied_and_brought_up(
     last = len(migrations.steps())
     migrations.migrate(db, path)
     assert version(db) == last
+    assert sorted(file.name for file in path.parent.iterdir()) == ["x.db", f"x.db.v{last - 2}.bak"]
     assert {"two", "three"} <= {name for name, _ in schema(db)}
     copy = path.with_name(f"x.db.v{last - 2}.bak")
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
@@ -135,6 +139,8 @@ def test_the_schema_allows_the_moves_of_the_table_and_no_other(db: sqlite3.Conne
         ("queued", {"mode": "other"}),
         ("lost", {}),
         ("queued", {"created_at": "noon"}),
+        ("queued", {"kept": 2}),
+        ("queued", {"kept": None}),
     ],
 )
 def test_illegal_rows_are_impossible(db: sqlite3.Connection, path: Path, state: str, changes: dict[str, Any]) -> None:
@@ -154,3 +160,46 @@ def test_one_local_slot_and_one_key_per_client(db: sqlite3.Connection, path: Pat
     with pytest.raises(sqlite3.IntegrityError, match="idem_key"):
         insert(db, JobState.QUEUED, 6, idem_key="k")
     insert(db, JobState.QUEUED, 7, idem_key="k", client="other")
+
+
+async def test_a_database_of_the_first_version_goes_on_where_it_was(db: sqlite3.Connection, path: Path) -> None:
+    db.executescript(
+        f"BEGIN; {migrations.steps()[0]}"
+        f"PRAGMA application_id={migrations.APPLICATION_ID}; PRAGMA user_version=1; COMMIT"
+    )
+    insert(db, JobState.QUEUED, 1, idem_key="k", req_hash=b"h")
+    insert(db, JobState.DONE, 2, finished_at=20, stats='{"load_ms": 5}', bytes=7)
+    insert(db, JobState.FAILED, 3, finished_at=30, error_code="code")
+    insert(db, JobState.LOADING, 4, attempts=1)
+    insert(db, JobState.QUEUED, 5, not_before=99)
+    for seq in range(1, 6):
+        db.execute("INSERT INTO payloads (seq, headers, enc, body) VALUES (?, '[]', 0, ?)", (seq, b"body"))
+    db.execute("INSERT INTO results (seq, status, headers, enc, complete, body) VALUES (2, 200, '[]', 0, 1, x'78')")
+    before = db.execute("SELECT * FROM jobs").fetchall()
+    db.close()
+
+    async with SqliteStore.open(path, "boot-2") as store:
+        with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(path.with_name("x.db.v1.bak"))) as backup:
+            new = sqlite3.connect(":memory:")
+            migrations.migrate(new, path)
+            assert schema(now) == schema(new), "as if it had been made now"
+            new.close()
+            assert backup.execute("SELECT * FROM jobs").fetchall() == before
+            columns = ", ".join(row[1] for row in backup.execute("PRAGMA table_info(jobs)"))
+            assert now.execute(f"SELECT {columns} FROM jobs").fetchall() == before
+        assert await store.recover(50, drop_attached=False) == 1
+        jobs = await store.list(JobFilter(), 10)
+        assert [(job.seq, job.state) for job in jobs] == [
+            (5, "queued"), (4, "queued"), (3, "failed"), (2, "done"), (1, "queued")]  # fmt: skip
+        assert [(job.stats, job.kept, job.retry_of) for job in jobs[3:]] == [
+            (Stats(load_ms=5), False, None),
+            (None, False, None),
+        ]
+        assert await store.payload(f"{1:026d}") == Payload("/", (), b"body")
+        assert await store.answer(f"{2:026d}") == Answer(200, (), b"x", complete=True)
+        joined = await store.submit(new_job(6, idem_key="k", req_hash=b"h"))
+        assert (joined.seq, joined.same_request) == (1, True)
+        assert await store.keep(f"{2:026d}", True)
+        assert await store.prune(100, 0) == 1
+        assert [each.seq for each in await store.waiting(10, 99)] == [1, 4, 5]
+        assert not await store.paused()

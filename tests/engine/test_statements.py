@@ -7,11 +7,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from foreman.core.job import Hot
+from foreman.core.job import Hot, JobState
 from foreman.engine import migrations, statements, steps
+from foreman.engine.store import JobFilter
 
 # What scans an index on purpose: figures of the whole queue, once at the start or over a bounded number of rows.
 SCANS = {"DEPTH", "FINISHED_BYTES", "OLDEST_FINISHED", "OLDEST_QUEUED", "DROP_ATTACHED", "RECOVER", "RECOVER_ATTEMPTS"}
@@ -78,6 +80,76 @@ def test_the_claim_is_a_handful_of_probes(db: sqlite3.Connection, filled: bool) 
         "SEARCH jobs USING INDEX jobs_ready_model (lane=? AND model=?)",
         "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
     ]
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_list_reads_an_index_down_and_then_its_rows(db: sqlite3.Connection, filled: bool) -> None:
+    if filled:
+        fill(db, 1_000)
+        db.execute("ANALYZE")
+    rows = "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"
+    for text, index, arms in (
+        (statements.LIST_OF_CLIENT, "jobs_by_client (client=? AND seq<?)", 1),
+        (statements.LIST_OF_MODEL, "jobs_by_model (model=? AND seq<?)", 1),
+        (statements.LIST_OF_STATES, "jobs_by_state (state=? AND seq<?)", len(JobState)),
+    ):
+        lines = [line for line in plan(db, text) if " jobs " in line]
+        assert lines == [rows] + [f"SEARCH jobs USING COVERING INDEX {index}"] * arms
+
+
+def work(db: sqlite3.Connection, text: str, values: dict[str, Any]) -> int:
+    """How many instructions of SQLite's machine a query takes."""
+    count = 0
+
+    def step() -> None:
+        nonlocal count
+        count += 1
+
+    db.set_progress_handler(step, 1)
+    db.execute(text, values).fetchall()
+    db.set_progress_handler(None, 1)
+    return count
+
+
+SEARCHES = (
+    JobFilter(),
+    JobFilter(frozenset({JobState.FAILED})),
+    JobFilter(frozenset({JobState.QUEUED, JobState.DONE}), before=5_000),
+    JobFilter(frozenset({JobState.LOADING}), client="", model="m1"),
+    JobFilter(model="m1"),
+    JobFilter(model="none"),
+    JobFilter(client="", model="m1"),
+    JobFilter(client="nobody"),
+    JobFilter(since=1),
+)
+
+
+def test_a_list_takes_no_longer_among_many(db: sqlite3.Connection) -> None:
+    def costs() -> list[int]:
+        return [work(db, *steps.search(wanted, 50)) for wanted in SEARCHES]
+
+    fill(db, 1_000)
+    few = costs()
+    fill(db, 9_000)
+    assert few[0] > 1_000
+    assert all(many <= 1.2 * one + 100 for one, many in zip(few, costs(), strict=True)), (few, costs())
+
+
+def test_a_claim_and_the_end_of_a_job_take_no_longer_among_many(db: sqlite3.Connection) -> None:
+    def costs() -> list[int]:
+        db.execute("BEGIN")
+        now = {"now": 1, "owner": "me", "load_keys": '["m1"]', "models": '["m1"]'}
+        promote, claim = work(db, statements.PROMOTE.replace("?", ":now"), now), work(db, statements.CLAIM, now)
+        ((seq,),) = db.execute("SELECT seq FROM jobs WHERE state='loading'").fetchall()
+        end = dict.fromkeys(re.findall(r":(\w+)", statements.FINISH), 1) | {"seq": seq, "owner": "me", "state": "done"}
+        finish = work(db, statements.FINISH, end)
+        db.execute("ROLLBACK")
+        return [promote, claim, finish]
+
+    fill(db, 100)
+    few = costs()
+    fill(db, 9_000)
+    assert all(many <= 1.2 * one + 50 for one, many in zip(few, costs(), strict=True)), (few, costs())
 
 
 def test_the_sum_of_the_finished_reads_an_index_alone(db: sqlite3.Connection) -> None:

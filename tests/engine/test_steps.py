@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from foreman.core.job import Hot, JobState
-from foreman.engine import database, steps
+from foreman.core.job import Hot, JobState, Stats
+from foreman.engine import database, statements, steps
 from tests.engine.stored import done, job_id, new_job
 
 
@@ -37,7 +37,16 @@ def test_no_step_leaves_a_statement_open(db: sqlite3.Connection) -> None:
     claim = steps.claim(db, "me", Hot(), 1)
     assert claim is not None
     steps.finish(db, "me", claim.job.seq, done(), (0, b"answer"), Hot())
+    for number in (10, 11):
+        steps.submit(db, new_job(number, idem_key="k"))
+    steps.submit_many(db, [new_job(12), new_job(13)])
+    steps.rehearse(db, new_job(14))
+    steps.keep(db, job_id(12), True)
+    steps.set_paused(db, True, 1)
+    steps.set_paused(db, False, 1)
+    steps.forget(db, claim.job.id)
     steps.cancel(db, job_id(2), 3)
+    steps.prune(db, 9, 0, 1)
     steps.recover(db, "other", 4, drop_attached=True)
     other = sqlite3.connect(db.execute("PRAGMA database_list").fetchall()[0][2], timeout=0, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -84,3 +93,30 @@ def test_the_state_of_an_unknown_job_is_none(db: sqlite3.Connection) -> None:
     assert steps.cancel(db, job_id(1), 1) is None
     steps.submit(db, new_job(1))
     assert steps.cancel(db, job_id(1), 1) is JobState.CANCELLED
+
+
+def test_a_rehearsal_leaves_nothing_and_touches_nobody(db: sqlite3.Connection) -> None:
+    steps.submit(db, new_job(1, idem_key="k"))
+    steps.rehearse(db, new_job(2))
+    steps.rehearse(db, new_job(3, idem_key="k"))
+    assert [id_ for (id_,) in db.execute("SELECT id FROM jobs")] == [job_id(1)]
+
+
+def test_samples_of_many_load_keys_are_bounded(db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "ALL_SAMPLES", 3)
+    for count in range(1, 6):
+        steps.submit(db, new_job(count, f"model-{count}"))
+        steps.claim(db, "me", Hot(), 1)
+        steps.finish(db, "me", count, done(), (0, b""), None)
+    assert number(db, "SELECT count(*) FROM samples") == 5
+    for _ in range(2):
+        steps.prune(db, 0, 0, 200)
+        assert [n for (n,) in db.execute("SELECT n FROM samples ORDER BY n")] == [3, 4, 5]
+
+
+def test_stats_of_another_version_are_read_as_far_as_they_go(db: sqlite3.Connection) -> None:
+    steps.submit(db, new_job(1))
+    for text, stats in (('{"load_ms": 7, "colour": "red"}', Stats(load_ms=7)), ("{}", Stats()), (None, None)):
+        db.execute("UPDATE jobs SET stats=?", (text,))
+        (row,) = db.execute(statements.JOB, (job_id(1),)).fetchall()
+        assert steps.job_of(row).stats == stats

@@ -6,22 +6,26 @@ import tempfile
 from collections import Counter
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from foreman.core.job import ACTIVE, FINISHED, Claim, Hot, Job, JobState, Mode
+from foreman.core.errors import StorageFailed
+from foreman.core.job import ACTIVE, FINISHED, Claim, Hot, Job, JobState, Mode, NewJob
+from foreman.core.order import Waiting
 from foreman.engine.sqlite import SqliteStore
-from foreman.engine.store import Finished, Submitted
+from foreman.engine.store import Finished, JobFilter, Submitted
 from tests.engine.stored import back, done, failed, job_id, new_job
 
 T = TypeVar("T")
 
 MODELS = ("a", "b", "c")
+CLIENTS = ("", "x")
 KEYS = tuple(f"{model}{tail}" for model in MODELS for tail in ("", "?num_ctx=1"))
 HOT = st.builds(
     Hot,
@@ -34,12 +38,18 @@ HOT = st.builds(
 class Expected:
     """What the model knows of a job."""
 
+    id: str
     model: str
     key: str
     mode: Mode
     max_attempts: int
     not_before: int
     created_at: int
+    client: str = ""
+    idem_key: str | None = None
+    req_hash: bytes | None = None
+    kept: bool = False
+    finished_at: int | None = None
     state: JobState = JobState.QUEUED
     attempts: int = 0
     crashes: int = 0
@@ -55,6 +65,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.runner = asyncio.Runner()
         self.jobs: dict[int, Expected] = {}
+        self.ids = 0
+        self.last = 0
+        self.paused = False
+        self.samples: list[tuple[str, int]] = []
         self.now = 1_000
         self.boots = 0
         self.open()
@@ -100,6 +114,32 @@ class StoreMachine(RuleBasedStateMachine):
         job.state, job.attempts, job.first_byte_at = JobState.LOADING, job.attempts + 1, None
         job.outcomes.append(None)
 
+    def end(self, job: Expected, state: JobState) -> None:
+        job.state, job.finished_at, job.not_before = state, self.now, 0
+
+    def id_of(self, seq: int) -> str:
+        return self.jobs[seq].id if seq in self.jobs else job_id(0)
+
+    def new(self, key: str, delay: int = 0, **values: Any) -> NewJob:
+        model, _, tail = key.partition("?")
+        self.ids += 1
+        return new_job(
+            self.ids,
+            model,
+            (("num_ctx", 1),) if tail else (),
+            not_before=self.now + delay if delay else 0,
+            created_at=self.now,
+            **values,
+        )
+
+    def expect_new(self, new: NewJob, seq: int) -> None:
+        assert seq > self.last
+        self.last = seq
+        self.jobs[seq] = Expected(
+            new.id, new.model, str(new.load_key), new.mode, new.max_attempts, new.not_before, new.created_at,
+            new.client, new.idem_key, new.req_hash,
+        )  # fmt: skip
+
     def expect_end(self, seq: int, state: JobState, finished: Finished, hot: Hot | None) -> None:
         """`state` is where the caller wants the job to go."""
         job = self.jobs.get(seq)
@@ -109,7 +149,12 @@ class StoreMachine(RuleBasedStateMachine):
         if job.cancel_requested and state is not JobState.DONE:
             state = JobState.CANCELLED
         assert (finished.applied, finished.state) == (True, state)
-        job.state = state
+        if state is JobState.QUEUED:
+            job.state = state
+        else:
+            self.end(job, state)
+        if state is JobState.DONE:
+            self.samples.append((job.key, self.now))
         job.outcomes[-1] = "requeued" if state is JobState.QUEUED else state
         if hot is None:
             assert finished.next is None
@@ -119,7 +164,7 @@ class StoreMachine(RuleBasedStateMachine):
     def some_seq(self, data: st.DataObject) -> int:
         """Most often the job in flight."""
         active = self.active()
-        some = st.integers(1, len(self.jobs) + 1)
+        some = st.sampled_from([*self.jobs, self.last + 1])
         return data.draw(some if active is None else st.one_of(st.just(active), st.just(active), some), "seq")
 
     # The rules.
@@ -129,17 +174,39 @@ class StoreMachine(RuleBasedStateMachine):
         delay=st.sampled_from((0, 0, 0, 5, 50)),
         mode=st.sampled_from(Mode),
         max_attempts=st.integers(1, 3),
+        client=st.sampled_from(CLIENTS),
+        idem_key=st.sampled_from((None, None, "k1", "k2")),
+        req_hash=st.sampled_from((b"1", b"2")),
     )
-    def submit(self, key: str, delay: int, mode: Mode, max_attempts: int) -> None:
-        model, _, tail = key.partition("?")
-        not_before = self.now + delay if delay else 0
-        number = len(self.jobs) + 1
-        options = (("num_ctx", 1),) if tail else ()
-        new = new_job(
-            number, model, options, mode=mode, max_attempts=max_attempts, not_before=not_before, created_at=self.now
+    def submit(
+        self, key: str, delay: int, mode: Mode, max_attempts: int, client: str, idem_key: str | None, req_hash: bytes
+    ) -> None:
+        new = self.new(
+            key, delay, mode=mode, max_attempts=max_attempts, client=client, idem_key=idem_key, req_hash=req_hash
         )
-        assert self.run(self.store.submit(new)) == Submitted(number)
-        self.jobs[number] = Expected(model, key, mode, max_attempts, not_before, self.now)
+        same = [
+            seq
+            for seq, job in self.jobs.items()
+            if job.idem_key is not None and (job.client, job.idem_key) == (client, idem_key)
+        ]
+        submitted = self.run(self.store.submit(new))
+        if same:
+            existing = self.run(self.store.get(self.jobs[same[0]].id))
+            assert submitted == Submitted(same[0], existing, self.jobs[same[0]].req_hash == req_hash)
+        else:
+            assert submitted == Submitted(submitted.seq)
+            self.expect_new(new, submitted.seq)
+
+    @rule(keys=st.lists(st.sampled_from(KEYS), max_size=3), broken=st.booleans())
+    def submit_many(self, keys: list[str], broken: bool) -> None:
+        many = [self.new(key) for key in keys]
+        if broken and self.jobs:
+            taken = replace(self.new("a"), id=next(iter(self.jobs.values())).id)
+            with pytest.raises(StorageFailed, match="UNIQUE"):
+                self.run(self.store.submit_many([*many, taken]))
+        else:
+            for new, seq in zip(many, self.run(self.store.submit_many(many)), strict=True):
+                self.expect_new(new, seq)
 
     @rule(hot=HOT)
     def claim(self, hot: Hot) -> None:
@@ -185,10 +252,69 @@ class StoreMachine(RuleBasedStateMachine):
         seq = self.some_seq(data)
         job = self.jobs.get(seq)
         if job is not None and job.state is JobState.QUEUED:
-            job.state, job.not_before, job.cancel_requested = JobState.CANCELLED, 0, True
+            self.end(job, JobState.CANCELLED)
+            job.cancel_requested = True
         elif job is not None and job.state in ACTIVE:
             job.cancel_requested = True
-        assert self.run(self.store.cancel(job_id(seq), self.now)) == (None if job is None else job.state)
+        assert self.run(self.store.cancel(self.id_of(seq), self.now)) == (None if job is None else job.state)
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), kept=st.booleans())
+    def keep(self, data: st.DataObject, kept: bool) -> None:
+        seq = self.some_seq(data)
+        assert self.run(self.store.keep(self.id_of(seq), kept)) == (seq in self.jobs)
+        if seq in self.jobs:
+            self.jobs[seq].kept = kept
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        seq = self.some_seq(data)
+        ended = seq in self.jobs and self.jobs[seq].finished_at is not None
+        assert self.run(self.store.forget(self.id_of(seq))) == ended
+        if ended:
+            del self.jobs[seq]
+
+    @rule(age=st.integers(-1, 60), limit=st.integers(1, 3))
+    def prune(self, age: int, limit: int) -> None:
+        ended = [
+            (job.finished_at, seq)
+            for seq, job in self.jobs.items()
+            if job.finished_at is not None and not job.kept and job.finished_at < self.now - age
+        ]
+        gone = sorted(ended)[:limit]
+        assert self.run(self.store.prune(self.now - age, 1 << 40, limit)) == len(gone)
+        for _, seq in gone:
+            del self.jobs[seq]
+
+    @rule(paused=st.booleans())
+    def pause(self, paused: bool) -> None:
+        self.run(self.store.set_paused(paused, self.now))
+        self.paused = paused
+
+    @rule(
+        states=st.frozensets(st.sampled_from(JobState)),
+        model=st.none() | st.sampled_from(MODELS),
+        client=st.none() | st.sampled_from(CLIENTS),
+        data=st.data(),
+        limit=st.integers(0, 4),
+    )
+    def look_for(
+        self, states: frozenset[JobState], model: str | None, client: str | None, data: st.DataObject, limit: int
+    ) -> None:
+        since = data.draw(st.none() | st.integers(900, self.now + 1), "since")
+        before = data.draw(st.none() | st.integers(0, self.last + 2), "before")
+        fitting = [
+            seq
+            for seq, job in reversed(self.jobs.items())
+            if (not states or job.state in states)
+            and model in (None, job.model)
+            and client in (None, job.client)
+            and (since is None or job.created_at >= since)
+            and (before is None or seq < before)
+        ]
+        found = self.run(self.store.list(JobFilter(states, model, client, since, before), limit))
+        assert [job.seq for job in found] == fitting[:limit]
 
     @rule(drop_attached=st.booleans(), times=st.integers(1, 2))
     def restart(self, drop_attached: bool, times: int) -> None:
@@ -200,9 +326,13 @@ class StoreMachine(RuleBasedStateMachine):
             if job.state in ACTIVE:
                 job.outcomes[-1], job.first_byte_at = "crashed", None
                 over = JobState.FAILED if job.attempts >= job.max_attempts else JobState.QUEUED
-                job.state = JobState.CANCELLED if job.cancel_requested else over
+                over = JobState.CANCELLED if job.cancel_requested else over
+                if over is JobState.QUEUED:
+                    job.state = over
+                else:
+                    self.end(job, over)
             if drop_attached and job.mode is Mode.ATTACHED and job.state is JobState.QUEUED:
-                job.state, job.not_before = JobState.CANCELLED, 0
+                self.end(job, JobState.CANCELLED)
 
     @rule(ms=st.sampled_from((1, 5, 60, -20)))
     def advance(self, ms: int) -> None:
@@ -217,30 +347,43 @@ class StoreMachine(RuleBasedStateMachine):
 
     async def _compare(self) -> None:
         await self.store._writer.run(lambda db: db.execute("SELECT 1").fetchall())  # notes are in now
+        stored = await self.store.by_seq([self.last + 1, *self.jobs])
+        assert stored.keys() == self.jobs.keys()
         for seq, expected in self.jobs.items():
-            job = await self.store.get(job_id(seq))
-            assert job is not None
+            job = stored[seq]
             assert _known(job) == (
-                seq, expected.state, expected.attempts, expected.crashes, expected.not_before,
-                expected.cancel_requested, expected.first_byte_at, expected.state in FINISHED,
+                seq, expected.id, expected.state, expected.attempts, expected.crashes, expected.not_before,
+                expected.cancel_requested, expected.first_byte_at, expected.finished_at,
+                expected.client, expected.idem_key, expected.kept,
             )  # fmt: skip
-        queued = [job for job in self.jobs.values() if job.state is JobState.QUEUED]
-        assert await self.store.depth() == Counter((job.model, job.key) for job in queued)
-        assert await self.store.next_due() == min((job.not_before for job in queued if job.not_before), default=None)
-        if len(self.jobs) > 0:
-            last = job_id(len(self.jobs))
-            assert [each.outcome for each in await self.store.attempts(last)] == self.jobs[len(self.jobs)].outcomes
-            assert (await self.store.answer(last) is not None) == self.jobs[len(self.jobs)].answered
+            assert (job.finished_at is not None) == (job.state in FINISHED)
+        queued = {seq: job for seq, job in self.jobs.items() if job.state is JobState.QUEUED}
+        assert await self.store.depth() == Counter((job.model, job.key) for job in queued.values())
+        due = [job.not_before for job in queued.values() if job.not_before]
+        assert await self.store.next_due() == min(due, default=None)
+        ready = [Waiting(seq, job.model, job.key) for seq, job in queued.items() if job.not_before <= self.now]
+        assert await self.store.waiting(1_000, self.now) == ready
+        delayed = [seq for seq, job in queued.items() if job.not_before > self.now]
+        delayed.sort(key=lambda seq: (queued[seq].not_before, seq))
+        assert [job.seq for job in await self.store.delayed(1_000, self.now)] == delayed
+        assert await self.store.paused() == self.paused
+        assert [(each.load_key, each.at) for each in await self.store.samples()] == self.samples
+        if self.jobs:
+            seq = max(self.jobs)
+            last = self.jobs[seq]
+            assert await self.store.get(last.id) == stored[seq]
+            assert [each.outcome for each in await self.store.attempts(last.id)] == last.outcomes
+            assert (await self.store.answer(last.id) is not None) == last.answered
 
 
 def _known(job: Job) -> tuple[object, ...]:
     return (
-        job.seq, job.state, job.attempts, job.crashes, job.not_before,
-        job.cancel_requested, job.first_byte_at, job.finished_at is not None,
+        job.seq, job.id, job.state, job.attempts, job.crashes, job.not_before,
+        job.cancel_requested, job.first_byte_at, job.finished_at, job.client, job.idem_key, job.kept,
     )  # fmt: skip
 
 
 TestStoreMachine = StoreMachine.TestCase
 TestStoreMachine.settings = settings(
-    max_examples=50, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

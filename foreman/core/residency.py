@@ -44,11 +44,9 @@ class Residency:
         return Residency(runners, tuple(loaded for loaded in kept if loaded is not None), known=True)
 
     def with_loaded(self, key: LoadKey, swap: Swap) -> "Residency":
-        """After foreman loaded `key`. Until /api/ps shows it, what is known of it is that it is there."""
+        """After foreman loaded `key`."""
         others = () if swap is Swap.EXCLUSIVE else tuple(one for one in self.loaded if one.key.model != key.model)
-        shown = any(runner.canonical == key.model for runner in self.runners)
-        runners = self.runners if shown else (*self.runners, Runner(key.model, key.model))
-        return replace(self, runners=runners, loaded=(*others, Loaded(key)))
+        return replace(self, loaded=(*others, Loaded(key)))
 
     def without(self, model: str) -> "Residency":
         """After `model` (canonical) was unloaded, or its load failed."""
@@ -115,7 +113,15 @@ def plan(key: LoadKey, residency: Residency, inventory: Inventory, swap: Swap, *
     names = inventory.aliases(key.model)
     if any(one.key.model in names and one.key.options == key.options for one in residency.loaded):  # (2)
         return Ready()
-    others = tuple(runner for runner in workers(residency, inventory) if runner.canonical not in names)
-    present = any(runner.canonical in names for runner in residency.runners)  # (3), (4)
-    evict = tuple(runner.name for runner in others) if swap is Swap.EXCLUSIVE else ()
-    return Load(key, evict, swap=not present)
+    held = _held(residency, inventory)
+    evict = tuple(name for canonical, name in held.items() if canonical not in names) if swap is Swap.EXCLUSIVE else ()
+    return Load(key, evict, swap=held.keys().isdisjoint(names))  # (3), (4)
+
+
+def _held(residency: Residency, inventory: Inventory) -> dict[str, str]:
+    """The worker models in memory: shown, or loaded by foreman and not looked at since. Canonical and given names."""
+    held = {runner.canonical: runner.name for runner in workers(residency, inventory)}
+    for one in residency.loaded:
+        if held.keys().isdisjoint(inventory.aliases(one.key.model)):
+            held[one.key.model] = one.key.model
+    return held

@@ -1,7 +1,5 @@
 """What is loaded, and what has to happen before a job may run."""
 
-from collections.abc import Iterable
-
 import orjson
 import pytest
 from hypothesis import given
@@ -103,7 +101,12 @@ def test_a_model_somebody_else_loaded_is_loaded_once_more_to_pin_it() -> None:
 
 def test_between_looks_what_foreman_loaded_counts_as_there() -> None:
     residency = shown().with_loaded(A, Swap.EXCLUSIVE)
-    assert [r.canonical for r in workers(residency, INVENTORY)] == ["a:latest"]
+    assert planned(B, residency) == Load(B, ("a:latest",))
+    assert planned(A_SMALL, residency) == Load(A_SMALL, swap=False)
+
+
+def test_what_foreman_loaded_and_the_target_shows_is_one_model() -> None:
+    residency = shown().with_loaded(LoadKey("copy:latest"), Swap.EXCLUSIVE).observe((runner("a:latest"),), INVENTORY)
     assert planned(B, residency) == Load(B, ("a:latest",))
 
 
@@ -188,20 +191,21 @@ def residencies(draw: st.DrawFn, swap: Swap) -> Residency:
     return residency
 
 
-def canonicals(runners: Iterable[Runner]) -> set[str]:
-    return {r.canonical for r in runners}
+def held(residency: Residency) -> set[str]:
+    """The worker models that are in memory, as far as can be known."""
+    return {r.canonical for r in workers(residency, INVENTORY)} | {one.key.model for one in residency.loaded}
 
 
 @given(st.data(), KEYS)
 def test_exclusive_never_leaves_two_worker_models(data: st.DataObject, key: LoadKey) -> None:
     residency = data.draw(residencies(Swap.EXCLUSIVE))
     need = planned(key, residency)
-    in_memory = canonicals(workers(after(need, residency, Swap.EXCLUSIVE), INVENTORY))
+    in_memory = held(after(need, residency, Swap.EXCLUSIVE))
     if isinstance(need, Load):
         assert key.model in in_memory
         assert in_memory <= set(INVENTORY.aliases(key.model))
     else:
-        assert in_memory == canonicals(workers(residency, INVENTORY))
+        assert in_memory == held(residency)
 
 
 @given(st.data(), KEYS, SWAPS)
@@ -210,9 +214,9 @@ def test_a_plan_spares_embedding_models_and_what_it_loads(data: st.DataObject, k
     need = planned(key, residency, swap)
     if isinstance(need, Load):
         assert need.key == key
-        assert set(need.evict) <= canonicals(workers(residency, INVENTORY)) - set(INVENTORY.aliases(key.model))
+        assert set(need.evict) <= held(residency) - set(INVENTORY.aliases(key.model))
         assert swap is Swap.EXCLUSIVE or not need.evict
-        assert need.swap == canonicals(residency.runners).isdisjoint(INVENTORY.aliases(key.model))
+        assert need.swap == held(residency).isdisjoint(INVENTORY.aliases(key.model))
 
 
 @given(st.data(), KEYS, SWAPS)
@@ -221,7 +225,7 @@ def test_a_plan_carried_out_leaves_nothing_to_do(data: st.DataObject, key: LoadK
     residency = after(planned(key, residency, swap), residency, swap)
     assert planned(key, residency, swap) == Ready()
     # Nor does the look that follows, when it shows what was loaded.
-    look = tuple(runner(name) for name in canonicals(residency.runners))
+    look = tuple(runner(name) for name in held(residency))
     if key.model != "vectors:latest" and not any(one.context_length for one in residency.loaded):
         assert planned(key, residency.observe(look, INVENTORY), swap) == Ready()
 

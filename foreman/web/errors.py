@@ -37,11 +37,13 @@ STATUS: Final[dict[type[ForemanError], int]] = {
     errors.JobCancelled: 410,
     errors.BodyTooLarge: 413,
     errors.BodyEncoded: 415,
+    errors.InternalError: 500,
     errors.TargetError: 502,
     errors.JobFailed: 502,
     errors.QueueFull: 503,
     errors.Draining: 503,
     errors.StorageFailed: 503,
+    errors.ReaderCut: 503,
     errors.TargetSilent: 504,
     errors.StorageFull: 507,
 }

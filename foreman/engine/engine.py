@@ -187,9 +187,13 @@ class Engine:
 
     def _stop(self, live: Live) -> None:
         """End a running attempt. A load that other queued jobs want is let finish: stopping it would cost them one."""
-        wanted = live.loading and self.jobs.depth.wants(str(live.key))
-        # A second cancel would end the wait for the target to let go of the job.
-        if live.attempt is not None and not live.attempt.cancelling() and not wanted:
+        if live.attempt is None:
+            return
+        if live.loading and self.jobs.depth.wants(str(live.key)):
+            log_event(
+                log, logging.INFO, "load_kept", "a cancelled job's model loads on: others wait for it", job=live.id
+            )
+        elif not live.attempt.cancelling():  # a second one would end the wait for the target to let go of the job
             live.attempt.cancel()
 
     async def _withdraw(self, live: Live, write: asyncio.Future[Submitted]) -> None:

@@ -1,38 +1,26 @@
-"""A plain HTTP client: one request, and all that came back, also where the answer broke off."""
+"""Plain HTTP clients: one request, and all that came back, also where the answer broke off."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 import orjson
 
+from tests.e2e import raw
 from tests.e2e.process import Foreman
 
 NO_LIMIT = aiohttp.ClientTimeout(total=None)
 Request = tuple[str, dict[str, Any]]
 
 
-@dataclass
-class Got:
-    """An answer as far as it came. `whole` says that its body ended as HTTP wants it."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = b""
-    whole: bool = False
-    pieces: list[bytes] = field(default_factory=list)
+class Got(raw.Answer):
+    """An answer as far as it came."""
 
     @property
     def job(self) -> str:
-        return self.headers["X-Foreman-Job"]
-
-    @property
-    def lines(self) -> list[Any]:
-        """The objects of an NDJSON answer."""
-        return [orjson.loads(line) for line in self.body.splitlines()]
+        return self.headers["x-foreman-job"]
 
 
 @asynccontextmanager
@@ -44,17 +32,10 @@ async def asking(url: str, path: str, body: dict[str, Any] | bytes) -> AsyncIter
 
 
 async def post(url: str, path: str, body: dict[str, Any] | bytes) -> Got:
-    """One POST and its whole answer."""
-    async with asking(url, path, body) as response:
-        got = Got(response.status, response.headers)
-        try:
-            async for piece in response.content.iter_any():
-                got.body += piece
-                got.pieces.append(piece)
-            got.whole = True
-        except aiohttp.ClientPayloadError:
-            pass
-    return got
+    """One POST and its answer. Raises one of raw.CUT where there is none."""
+    # By hand: aiohttp tells of a break before it gives out what arrived ahead of it.
+    answer = await raw.ask(url, f"POST {path}", body=body if isinstance(body, bytes) else orjson.dumps(body))
+    return Got(answer.status, answer.headers, answer.body, answer.whole)
 
 
 def chat(model: str, text: str, **fields: Any) -> Request:

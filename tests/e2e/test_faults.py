@@ -179,7 +179,7 @@ async def test_a_refusal_is_final_and_unchanged(
     listed = len(stub.ledger.on("/api/tags"))
     script = Script(status=status, body=FINAL[status], headers={"Content-Type": "application/json", "X-Some": "thing"})
     got, job = await failing(stub, foreman, db, script, asked)
-    assert (got.status, got.body, got.whole, got.headers["X-Some"]) == (status, FINAL[status], True, "thing")
+    assert (got.status, got.body, got.whole, got.headers["x-some"]) == (status, FINAL[status], True, "thing")
     assert len(about(stub, asked)) == 1
     assert (job.state, job.error_code, job.attempts) == ("failed", f"status_{status}", 1)
     if status == 404:

@@ -86,8 +86,10 @@ class Poller:
             self._due.clear()
             await self.refresh()
             failures = 0 if self.reachable else failures + 1
-            probe = min(PROBE_FIRST_SECONDS * 2.0 ** min(failures, 10), self._probe_cap)
-            await self._clock.wait(self._due, min(probe, self._every) if failures else self._every)
+            pause = self._every
+            if failures:
+                pause = min(PROBE_FIRST_SECONDS * 2.0 ** min(failures - 1, 10), self._probe_cap, self._every)
+            await self._clock.wait(self._due, pause)
 
     def soon(self) -> None:
         """Have the next look now: the models have changed, or the target is in doubt."""
@@ -166,7 +168,7 @@ class Poller:
             self._down(str(error))
             return
         self._up()
-        await asyncio.gather(self._list(), self._look())
+        await asyncio.gather(self._list(), self.look())
 
     async def _list(self) -> None:
         try:
@@ -186,7 +188,8 @@ class Poller:
         except (TargetStatus, ValueError) as error:
             # It answers, but not that: nobody can wait for what it will never show.
             log_event(log, logging.WARNING, "look_failed", "the target does not say what is loaded", error=error)
-            self.residency = replace(self.residency, runners=(), known=False)
+            if epoch == self._epoch:
+                self.residency = replace(self.residency, runners=(), known=False)
             return
         except TargetError as error:
             log_event(log, logging.DEBUG, "look_failed", "the target does not say what is loaded", error=error)

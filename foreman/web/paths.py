@@ -11,7 +11,8 @@ from foreman.core.ollama import clean_path
 
 def sent_path(request: web.BaseRequest) -> str:
     """Path and query as the client wrote them, as the target gets them."""
-    return request.rel_url.raw_path_qs
+    # A parser may take a fragment for a part of the path; nobody may see one where another does not.
+    return request.rel_url.raw_path_qs.partition("#")[0]
 
 
 def route_path(request: web.BaseRequest) -> str:

@@ -30,7 +30,15 @@ ODD = {
 }
 DISGUISES = [
     *("/api%2Fchat", "//api/chat", "/api//chat", "/api/./chat", "/api/tags/../chat", "/api/chat/", "/%61pi/chat"),
-    *("/api/chat?x=1", "/api/chat#x", "//api/chat#x", "/api/chat?#x", "http://elsewhere/api/chat", "/api/%2e/chat"),
+    *(
+        "/api/chat?x=1",
+        "/api/chat#x",
+        "//api/chat#x",
+        "/api/chat?#x",
+        "//api/chat#?",
+        "http://elsewhere/api/chat",
+        "/api/%2e/chat",
+    ),
 ]
 
 

@@ -60,7 +60,7 @@ UPDATE jobs SET
   error=iif(cancel_requested AND :state<>'done', NULL, :error),
   owner=NULL, finished_at=:at, status=:status, stats=:stats, bytes=bytes+:bytes
 WHERE seq=:seq AND owner=:owner AND state IN ('loading', 'working')
-RETURNING state"""
+RETURNING state, load_key, model"""
 KEEP_RESULT: Final = "INSERT INTO results (seq, status, headers, enc, complete, body) VALUES (?, ?, ?, ?, ?, ?)"
 HAND_BACK: Final = """
 UPDATE jobs SET
@@ -117,10 +117,8 @@ PAUSE: Final = "INSERT INTO meta (name, value) VALUES ('paused', ?) ON CONFLICT 
 RESUME: Final = "DELETE FROM meta WHERE name='paused'"
 PAUSED: Final = "SELECT count(*) FROM meta WHERE name='paused'"
 
-KEY: Final = "SELECT load_key, model FROM jobs WHERE seq=?"
 KEEP_SAMPLE: Final = """
-INSERT INTO samples (load_key, model, load_ms, run_ms, output_tokens, at)
-VALUES (:load_key, :model, :load_ms, :run_ms, :output_tokens, :at)"""
+INSERT INTO samples (load_key, model, load_ms, run_ms, output_tokens, at) VALUES (?, ?, ?, ?, ?, ?)"""
 TRIM_KEY: Final = """
 DELETE FROM samples WHERE load_key=:load_key
 AND n<=(SELECT n FROM samples WHERE load_key=:load_key ORDER BY n DESC LIMIT 1 OFFSET :kept)"""

@@ -8,7 +8,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, Final
 
 import orjson
@@ -150,19 +150,20 @@ def finish(
         "error": _text(outcome.error), "status": answer.status if answer else None,
         "stats": orjson.dumps(outcome.stats).decode(), "bytes": len(headers) + len(packed[1]) if packed else 0,
     }  # fmt: skip
-    finished = _move(db, sql.FINISH, values, hot)
-    if finished.applied and answer and packed:
+    rows = db.execute(sql.FINISH, values).fetchall()
+    finished = _moved(db, rows, values, hot)
+    if rows and answer and packed:
         enc, body = packed
         db.execute(sql.KEEP_RESULT, (seq, answer.status, headers, enc, answer.complete, body))
-    if finished.applied and finished.state is JobState.DONE:
-        _learn(db, seq, outcome)
+    if rows and finished.state is JobState.DONE:
+        ((_, load_key, model),) = rows
+        _learn(db, Sample.of(load_key, model, outcome.stats, outcome.at))
     return finished
 
 
-def _learn(db: sqlite3.Connection, seq: int, outcome: Outcome) -> None:
-    ((load_key, model),) = db.execute(sql.KEY, (seq,)).fetchall()
-    db.execute(sql.KEEP_SAMPLE, asdict(Sample.of(load_key, model, outcome.stats, outcome.at)))
-    db.execute(sql.TRIM_KEY, {"load_key": load_key, "kept": KEPT_SAMPLES})
+def _learn(db: sqlite3.Connection, new: Sample) -> None:
+    db.execute(sql.KEEP_SAMPLE, (new.load_key, new.model, new.load_ms, new.run_ms, new.output_tokens, new.at))
+    db.execute(sql.TRIM_KEY, {"load_key": new.load_key, "kept": KEPT_SAMPLES})
 
 
 def hand_back(db: sqlite3.Connection, owner: str, seq: int, back: HandBack, hot: Hot | None) -> Finished:
@@ -170,11 +171,11 @@ def hand_back(db: sqlite3.Connection, owner: str, seq: int, back: HandBack, hot:
         "seq": seq, "owner": owner, "at": back.at, "not_before": back.not_before, "error_code": back.error_code,
         "error": _text(back.error), "uncounted": not back.counted, "crash": back.crash,
     }  # fmt: skip
-    return _move(db, sql.HAND_BACK, values, hot)
+    return _moved(db, db.execute(sql.HAND_BACK, values).fetchall(), values, hot)
 
 
-def _move(db: sqlite3.Connection, move: str, values: dict[str, Any], hot: Hot | None) -> Finished:
-    rows = db.execute(move, values).fetchall()
+def _moved(db: sqlite3.Connection, rows: list[Row], values: dict[str, Any], hot: Hot | None) -> Finished:
+    """What a move did that returned `rows`: none where somebody else owns the job."""
     if not rows:
         rows = db.execute(sql.STATE, (values["seq"],)).fetchall()
         return Finished(applied=False, state=JobState(rows[0][0]) if rows else None)

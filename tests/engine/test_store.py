@@ -268,6 +268,8 @@ async def test_a_key_joins_the_job_that_has_it(
 
 
 async def test_a_key_is_its_clients_own_and_none_is_no_key(store: Store) -> None:
+    assert (await store.submit(keyed(8, "bare", req_hash=None))).existing is None
+    assert (await store.submit(keyed(9, "bare", req_hash=None))).same_request
     for job in (keyed(1), keyed(2, client=""), keyed(3, client="other"), keyed(4, "K"), keyed(5, None), keyed(6, None)):
         assert (await store.submit(job)).existing is None
     assert (await store.submit(keyed(7, client=""))).seq == (await store.submit(keyed(2, client=""))).seq
@@ -329,7 +331,8 @@ async def test_the_list_shows_the_newest_that_fit(store: Store) -> None:
     assert await found(client="me", model="b") == [7, 5]
     assert await found(client="nobody") == []
     assert await found(since=70) == [8, 7]
-    assert await found(model="a", since=30, before=8) == [6, 4]
+    assert await found(model="a", since=40, before=8) == [6, 4]
+    assert await found(client="", since=30, before=4) == [3]
     assert await found(states=frozenset({JobState.QUEUED}), client="me", model="a", since=1, before=9) == [8]
 
 

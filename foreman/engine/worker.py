@@ -162,14 +162,14 @@ class Worker:
         return finished.next
 
     async def _hand_back(self, live: Live, claim: Claim, back: HandBack) -> Claim | None:
+        self._send_away(live)
         following = self._following() if back.not_before else None
         finished = await self._persist(lambda: self._store.hand_back(claim.job.seq, back, following))
         if finished.state is JobState.CANCELLED:
             self._jobs.gone(live, JobState.CANCELLED)
         else:
             self._jobs.returned(live)
-            if self._stopping():
-                live.relay.finish(_sent_away(live))
+            self._send_away(live)
         log_event(
             log,
             logging.WARNING,
@@ -184,6 +184,11 @@ class Worker:
             again_in=max(0.0, round((back.not_before - back.at) / 1000, 3)),
         )
         return finished.next
+
+    def _send_away(self, live: Live) -> None:
+        """Nobody can wait for a job that goes back to the queue of a foreman that stops."""
+        if self._stopping():
+            live.relay.finish(_sent_away(live))
 
     def _following(self) -> Hot | None:
         """What to claim in the same transaction, or None where the next claim needs a look at the target first."""

@@ -25,3 +25,5 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def foreman(stub: StubOllama, db: Path) -> AsyncIterator[Foreman]:
     async with serving(stub.url, db) as foreman:
         yield foreman
+        assert foreman.process.returncode is None, "\n".join(foreman.lines)
+    assert not any(event["level"] in ("error", "critical") for event in foreman.events), foreman.lines

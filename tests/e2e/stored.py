@@ -53,3 +53,8 @@ def job_of(db: Path, asked: str) -> Stored:
     """The one job whose request holds this text."""
     (found,) = (job for job in stored(db) if asked.encode() in job.request)
     return found
+
+
+def accepted(db: Path) -> list[str]:
+    """The ids of all jobs in order of arrival, whatever became of them."""
+    return [job.id for job in stored(db)]

@@ -11,7 +11,7 @@ import pytest_asyncio
 from foreman.testing import Script, StubOllama
 from tests.e2e.process import Foreman, serving
 from tests.e2e.raw import Answer, ask, connected
-from tests.e2e.stored import stored
+from tests.e2e.stored import accepted
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -75,7 +75,7 @@ ORIGINS = {
 
 @pytest.mark.parametrize(("origin", "allowed"), ORIGINS.items())
 async def test_origins(foreman: Foreman, db: Path, origin: str, allowed: bool) -> None:
-    before = stored(db)
+    before = accepted(db)
     for line in ("GET /api/tags", "POST /api/chat", "POST /api/show", "DELETE /api/delete", "GET /unknown"):
         answer = await ask(foreman.url, line, f"Origin: {origin}", body=b"" if line.startswith("GET") else b"{}")
         if allowed:
@@ -85,7 +85,7 @@ async def test_origins(foreman: Foreman, db: Path, origin: str, allowed: bool) -
         else:
             assert error(answer) == (403, "origin_refused")
             assert "access-control-allow-origin" not in answer.headers
-    assert stored(db) == before
+    assert accepted(db) == before
 
 
 async def test_a_request_from_another_site_is_refused_without_an_origin_too(foreman: Foreman) -> None:
@@ -144,14 +144,14 @@ async def test_too_large_a_body_is_refused_before_it_is_read(foreman: Foreman, p
 
 
 async def test_too_large_a_body_without_a_length_is_refused_where_it_goes_over(foreman: Foreman, db: Path) -> None:
-    before = stored(db)
+    before = accepted(db)
     async with connected(foreman.url) as connection:
         await connection.request("POST /api/chat", "Transfer-Encoding: chunked")
         await connection.chunk(b" " * LIMIT)
         assert await connection.quiet()
         await connection.chunk(b" ")
         assert error(await connection.answer()) == (413, "body_too_large")
-    assert stored(db) == before
+    assert accepted(db) == before
 
 
 async def test_the_largest_body_is_taken(foreman: Foreman) -> None:

@@ -10,7 +10,7 @@ import pytest
 from foreman.testing import Script, StubOllama
 from tests.e2e.process import Foreman
 from tests.e2e.raw import Answer, ask, connected
-from tests.e2e.stored import stored
+from tests.e2e.stored import accepted, stored
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,7 +48,7 @@ async def post(foreman: Foreman, path: str, body: bytes, *headers: str) -> Answe
 
 def is_job(answer: Answer, db: Path) -> bool:
     """Whether an answer came of a job that is on disk and has been done."""
-    return any(job.id == answer.headers.get("x-foreman-job") for job in stored(db))
+    return answer.headers.get("x-foreman-job") in accepted(db)
 
 
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD.keys())
@@ -122,13 +122,13 @@ INVALID = {
 
 @pytest.mark.parametrize(("name", "words"), INVALID.items())
 async def test_an_invalid_name_is_refused_at_once(foreman: Foreman, db: Path, name: str, words: str) -> None:
-    before = stored(db)
+    before = accepted(db)
     answer = await post(foreman, "/api/generate", orjson.dumps({"model": name, "prompt": "hi"}))
     assert (answer.status, orjson.loads(answer.body)) == (400, {"error": words})
     assert answer.headers["x-foreman-error"] == "invalid_model_name"
     answer = await post(foreman, "/v1/chat/completions", orjson.dumps({"model": name, "messages": []}))
     assert orjson.loads(answer.body)["error"]["message"] == words
-    assert stored(db) == before
+    assert accepted(db) == before
 
 
 REFUSED = {
@@ -149,7 +149,7 @@ REFUSED = {
 async def test_what_the_target_would_refuse_comes_back_in_its_words(
     stub: StubOllama, foreman: Foreman, db: Path, path: str, body: bytes
 ) -> None:
-    before = stored(db)
+    before = accepted(db)
     expected, got = await ask(stub.url, f"POST {path}", body=body), await post(foreman, path, body)
     assert (got.status, got.headers["content-type"], got.body) == (
         expected.status,
@@ -157,7 +157,7 @@ async def test_what_the_target_would_refuse_comes_back_in_its_words(
         expected.body,
     )
     assert got.status >= 400
-    assert stored(db) == before
+    assert accepted(db) == before
 
 
 async def test_compressed_bodies(stub: StubOllama, foreman: Foreman) -> None:
@@ -170,12 +170,12 @@ async def test_compressed_bodies(stub: StubOllama, foreman: Foreman) -> None:
 
 
 async def test_a_hundred_misses_a_second_cause_one_poll(stub: StubOllama, foreman: Foreman, db: Path) -> None:
-    before, polls, began = stored(db), len(stub.ledger.on("/api/tags")), monotonic()
+    before, polls, began = accepted(db), len(stub.ledger.on("/api/tags")), monotonic()
     misses = [post(foreman, "/api/generate", b'{"model":"nope-%d","prompt":"x"}' % number) for number in range(100)]
     answers = await asyncio.gather(*misses)
     assert {(answer.status, answer.headers["x-foreman-error"]) for answer in answers} == {(404, "model_not_found")}
     assert 1 <= len(stub.ledger.on("/api/tags")) - polls <= 1 + monotonic() - began
-    assert stored(db) == before
+    assert accepted(db) == before
 
 
 async def test_a_load_is_a_job_and_an_unload_is_none(stub: StubOllama, foreman: Foreman, db: Path) -> None:
@@ -184,13 +184,13 @@ async def test_a_load_is_a_job_and_an_unload_is_none(stub: StubOllama, foreman: 
     assert orjson.loads(loaded.body)["done_reason"] == "load"
     assert is_job(loaded, db)
     assert stub.ledger.loads[-1].name == "qwen3:8b"
-    before = stored(db)
+    before = accepted(db)
     stub.script("qwen3:8b", Script(hold=0))
     running = asyncio.create_task(post(foreman, "/api/generate", b'{"model":"qwen3:8b","prompt":"hi"}'))
     await stub.ledger.held()
     unloaded = await post(foreman, "/api/chat", b'{"model":"QWEN3:8b","keep_alive":"0s","messages":[]}')
     assert orjson.loads(unloaded.body)["done_reason"] == "unload"
-    assert len(stored(db)) == len(before) + 1
+    assert len(accepted(db)) == len(before) + 1
     stub.release("qwen3:8b")
     stub.script("qwen3:8b", None)
     assert (await running).whole
@@ -203,11 +203,11 @@ async def test_embeddings_go_beside_a_running_job(stub: StubOllama, foreman: For
     async with connected(foreman.url) as connection:
         await connection.request("POST /api/generate", body=b'{"model":"llama3","prompt":"hi"}')
         await stub.ledger.held()
-        count = len(stored(db))
+        count = len(accepted(db))
         answer = await post(foreman, path, b'{"model":"nomic-embed-text","input":"one","prompt":"one"}')
         assert answer.status == 200
         assert "x-foreman-job" not in answer.headers
-        assert len(stored(db)) == count
+        assert len(accepted(db)) == count
         stub.release("llama3")
         assert (await connection.answer()).whole
     stub.script("llama3", None)

@@ -10,7 +10,7 @@ import pytest_asyncio
 from foreman.testing import StubOllama
 from tests.e2e.process import Foreman, serving
 from tests.e2e.raw import ask
-from tests.e2e.stored import stored
+from tests.e2e.stored import accepted
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -47,7 +47,7 @@ async def test_the_key_opens_and_goes_nowhere(stub: StubOllama, foreman: Foreman
 
 @pytest.mark.parametrize("header", MISSING)
 async def test_without_the_key_nothing_opens(stub: StubOllama, foreman: Foreman, db: Path, header: str) -> None:
-    before, asked = stored(db), len(stub.ledger.entries)
+    before, asked = accepted(db), len(stub.ledger.entries)
     for line in (
         *("GET /api/tags", "GET /health", "GET /v1/models", "POST /api/chat", "POST /v1/messages", "GET /unknown"),
         *("OPTIONS /api/chat", f"GET /api/tags?key={KEY}", "GET //", "DELETE /api/delete"),
@@ -55,7 +55,7 @@ async def test_without_the_key_nothing_opens(stub: StubOllama, foreman: Foreman,
         answer = await ask(foreman.url, line, header, body=CHAT if line.startswith("POST") else b"")
         assert (answer.status, answer.headers["x-foreman-error"]) == (401, "key_refused")
         assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert stored(db) == before
+    assert accepted(db) == before
     assert len(stub.ledger.entries) == asked
 
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from foreman.testing import Die, Script, StubModel, StubOllama, expected_text
 from tests.e2e.process import Foreman
-from tests.e2e.stored import stored
+from tests.e2e.stored import accepted
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -173,10 +173,10 @@ async def test_the_client_is_refused_in_the_targets_words(client: Any, direct: A
 
 
 async def test_an_unknown_model_leaves_no_row_and_reaches_no_target(stub: StubOllama, db: Path, client: Any) -> None:
-    before, asked = stored(db), len(stub.ledger.on("/api/chat"))
+    before, asked = accepted(db), len(stub.ledger.on("/api/chat"))
     with pytest.raises(ollama.ResponseError, match="model 'nope' not found"):
         await client.chat("nope", SKY)
-    assert stored(db) == before
+    assert accepted(db) == before
     assert len(stub.ledger.on("/api/chat")) == asked
 
 

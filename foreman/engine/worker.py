@@ -70,6 +70,7 @@ class Worker:
         """Claim and run until stopped. Anything that escapes from here ends the process."""
         claim: Claim | None = None
         if self.orphaned:
+            log_event(log, logging.INFO, "orphan_wait", "a job was in flight when foreman died: the target may notice")
             await self._clock.wait(self._stop_asked, ORPHAN_SECONDS)
         while not self._stopping() or claim is not None:
             claim = claim or await self._next()

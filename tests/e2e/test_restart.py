@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import time
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import orjson
 import pytest
 
 from foreman.engine.migrations import APPLICATION_ID
+from foreman.engine.worker import ORPHAN_SECONDS
 from foreman.testing import Die, Script, StubOllama
 from tests.e2e import raw
 from tests.e2e.client import Got, asking, chat, chat_v1, post, submit
@@ -161,12 +163,13 @@ async def test_after_a_death_in_mid_stream_the_target_gets_time_to_notice(tmp_pa
             await asyncio.wait((client,))
         await proxy.hung_up.wait()
         async with serving(proxy.url, db) as foreman:
-            # It has looked at the target, and does not send the job yet: the first one is still held there.
-            await foreman.event("target_up")
-            assert (await foreman.health())["running"] is None
-            assert len(stub.ledger.on(CHAT)) == 1
+            waited = await foreman.event("orphan_wait")
             proxy.hear()
             await foreman.event("job_finished")
+        orphan, again = stub.ledger.on(CHAT)
+        assert again.at - datetime.fromisoformat(waited["ts"]).timestamp() >= ORPHAN_SECONDS - 0.01
+        assert orphan.ended_at is not None
+        assert orphan.ended_at < again.at
         assert stub.ledger.max_concurrent == 1
     assert [(job.state, job.attempts, job.complete) for job in stored(db)] == [("done", 2, True)]
 

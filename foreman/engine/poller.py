@@ -59,7 +59,7 @@ class Poller:
         self.last_error: str | None = None
         self.polled_at: float | None = None  # unix seconds
         self.succeeded_at: float | None = None  # unix seconds
-        self._listed_at = float("-inf")  # monotonic
+        self._listed_at = float("-inf")  # monotonic, when the last good list was asked for
         self._looked_at = float("-inf")  # monotonic
 
     def __repr__(self) -> str:
@@ -111,18 +111,16 @@ class Poller:
 
         While the target does not answer, nothing is known to be missing.
         """
+        asked = self._clock.monotonic()
         if self.inventory is None and self.reachable is not False:
             await self.refresh()
         if self.models.find(name) is not None:
             return True
-        asked = self._clock.monotonic()
         for _ in range(2):
             # The one under way may have had its list before this was asked.
             if self._listed_at < asked and self.reachable is not False:
                 await self._list_anew()
-        if self.inventory is None or not self.reachable or self._listed_at < asked:
-            return True
-        return self.models.find(name) is not None
+        return self._listed_at < asked or self.models.find(name) is not None
 
     async def look(self, *, max_age: float = 0.0) -> None:
         """Have a look at what is loaded, unless the last is younger than `max_age` seconds."""
@@ -171,13 +169,14 @@ class Poller:
         await asyncio.gather(self._list(), self.look())
 
     async def _list(self) -> None:
+        began = self._clock.monotonic()
         try:
             tags = await self._target.get("/api/tags", timeout=LIST_SECONDS)
             self.inventory = Inventory.of(tags)
         except (TargetError, ValueError) as error:
             log_event(log, logging.WARNING, "poll_failed", "the target's list of models cannot be read", error=error)
             return
-        self._listed_at = self._clock.monotonic()
+        self._listed_at = began
         self.succeeded_at = self._clock.time()
 
     async def _look(self) -> None:

@@ -317,8 +317,30 @@ async def test_a_look_that_began_before_an_unload_ended_is_discarded(
     assert (resident(poller), poller.residency.loaded) == ([], ())
 
 
+async def test_a_look_from_before_the_target_was_lost_says_nothing(
+    stub: StubOllama, target: Target, poller: Poller
+) -> None:
+    await load(stub, target, LLAMA)
+    stub.script("/api/ps", [HELD])
+    before = asyncio.create_task(poller.look())
+    await stub.ledger.held()
+    poller.lost("it broke")
+    stub.release("/api/ps")
+    await before
+    assert poller.residency == Residency()
+
+
+async def test_nor_is_it_new_enough_for_anybody(stub: StubOllama, poller: Poller) -> None:
+    await poller.look(max_age=60.0)
+    poller.lost("it broke")
+    await poller.look(max_age=60.0)
+    assert asked(stub, "/api/ps") == 2
+
+
 @pytest.mark.parametrize("fault", ["an error", "no JSON"])
-async def test_nor_does_its_failure_say_anything(stub: StubOllama, target: Target, poller: Poller, fault: str) -> None:
+async def test_the_failure_of_an_overtaken_look_says_nothing(
+    stub: StubOllama, target: Target, poller: Poller, fault: str
+) -> None:
     await load(stub, target, LLAMA)
     stub.script("/api/ps", [Script(hold=0, status=BROKEN[fault].status, body=BROKEN[fault].body)])
     looking = asyncio.create_task(poller.look())
@@ -354,6 +376,18 @@ async def test_a_known_name_asks_nothing(stub: StubOllama, poller: Poller) -> No
 
 async def test_before_the_first_look_a_name_waits_for_it(stub: StubOllama, poller: Poller) -> None:
     assert await asyncio.gather(*(poller.knows(parse("llama3")) for _ in range(100))) == [True] * 100
+    assert asked(stub, "/api/tags") == 1
+
+
+async def test_the_first_look_is_enough_for_a_name_that_it_finds(stub: StubOllama, poller: Poller) -> None:
+    stub.script("/api/tags", [HELD])
+    looking = asyncio.create_task(poller.refresh())
+    await stub.ledger.held()
+    asking = asyncio.create_task(poller.knows(parse("llama3")))
+    await asyncio.sleep(0)
+    stub.release("/api/tags")
+    assert await asking
+    await looking
     assert asked(stub, "/api/tags") == 1
 
 
@@ -405,6 +439,27 @@ async def test_a_list_from_before_the_question_says_nothing_of_a_missing_name(
     await under_way
     clock.advance(60)
     assert await asking
+
+
+async def test_nor_does_a_list_that_others_asked_for_before(stub: StubOllama, poller: Poller, clock: HandClock) -> None:
+    await poller.refresh()
+    clock.advance(60)
+    stub.script("/api/tags", [HELD])
+    others = asyncio.create_task(poller.knows(UNKNOWN))
+    await stub.ledger.held()
+    asking = asyncio.create_task(poller.knows(parse("fresh:1b")))
+    await asyncio.sleep(0)
+    stub.library.add(StubModel.parse("fresh:1b"))
+    stub.release("/api/tags")
+    assert not await others
+    assert await clock.waits.get() == pytest.approx(1.0, abs=0.01)
+    clock.advance(1.0)
+    assert await asking
+
+
+async def test_the_first_list_is_new_enough_to_miss_a_name(stub: StubOllama, poller: Poller) -> None:
+    assert await knows(poller, *[UNKNOWN] * 100) == [False] * 100
+    assert asked(stub, "/api/tags") == 1
 
 
 async def test_while_the_target_is_down_nothing_is_known_to_be_missing(stub: StubOllama, poller: Poller) -> None:

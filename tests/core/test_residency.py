@@ -65,6 +65,13 @@ def test_exclusive_evicts_every_other_worker_and_no_embedding_model() -> None:
     assert planned(A, residency, Swap.TARGET) == Load(A)
 
 
+def test_an_embedding_model_is_known_by_what_the_target_shows_of_it_too() -> None:
+    unlisted = Runner("mxbai:latest", "mxbai:latest", embedding=True)
+    residency = Residency().observe((unlisted, runner("vectors:latest")), INVENTORY)
+    assert planned(A, residency) == Load(A)
+    assert hot(residency, INVENTORY) == Hot()
+
+
 def test_evicted_models_are_named_as_the_target_named_them() -> None:
     residency = Residency().observe((Runner("B:Latest", "b:latest"),), INVENTORY)
     assert planned(A, residency) == Load(A, ("B:Latest",))

@@ -40,11 +40,12 @@ async def v1_model(request: web.Request) -> web.StreamResponse:
     poller = await _asked(request)
     requested = request.match_info["model"]
     name = names.parse(requested)
-    known = await poller.knows(name)
+    # Cloud models stand in no list, and a target that does not answer may have others than it had.
+    known = name.is_cloud or await poller.knows(name)
     found = poller.models.find(name)
-    if found is None and (known or name.is_cloud):
-        return await forward(request)
     if found is None:
+        if known:
+            return await forward(request)
         raise ModelNotFound(ollama.missing_model(request.path, requested))
     body = orjson.dumps(entry_v1(found, requested), option=orjson.OPT_APPEND_NEWLINE)
     return _answer(poller, body)

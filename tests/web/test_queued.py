@@ -1,0 +1,104 @@
+"""From a body to a job: the order of the questions, and what of the request the target gets."""
+
+import asyncio
+from typing import Any, Literal
+
+import orjson
+import pytest
+from aiohttp import FormData
+
+from foreman.testing import Script, StubOllama
+from tests.web.conftest import Front, Fronts
+
+HELLO = {"model": "llama3", "prompt": "hello"}
+
+
+async def asked(front: Front, path: str, body: dict[str, Any] | bytes, **headers: str) -> tuple[int, str | None]:
+    """Status, and which error of foreman's own it is."""
+    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    async with front.http.post(path, data=data, headers=headers) as answer:
+        await answer.read()
+        return answer.status, answer.headers.get("X-Foreman-Error")
+
+
+async def test_each_question_comes_before_the_next(stub: StubOllama, fronts: Fronts) -> None:
+    """A body that is wrong in several ways is refused for the first of them."""
+    async with fronts(max_body_bytes=2000) as front:
+        zstd = {"Content-Encoding": "zstd"}
+        assert await asked(front, "/api/generate", b"x" * 3000, **zstd) == (415, "body_encoded")
+        assert await asked(front, "/api/generate", b"x" * 3000) == (413, "body_too_large")
+        assert await asked(front, "/api/generate", b"x") == (400, None)
+        assert await asked(front, "/api/generate", {"model": "foo bar", "keep_alive": 0}) == (400, "invalid_model_name")
+        assert await asked(front, "/api/generate", {"model": "nope", "keep_alive": 0}) == (404, "model_not_found")
+        unload = orjson.dumps({"model": "llama3", "keep_alive": 0})
+        front.engine.jobs.depth.total += 20_000
+        assert await asked(front, "/api/generate", unload) == (200, None)
+        assert await asked(front, "/api/generate", HELLO) == (503, "queue_full")
+        front.engine.jobs.depth.total -= 20_000
+    assert [entry.body for entry in stub.ledger.on("/api/generate")] == [b"x", unload]
+
+
+@pytest.mark.parametrize("coding", ["zstd", "ZSTD", "gzip, zstd", " zstd "])
+async def test_zstd_is_not_read_whatever_it_is_called(front: Front, coding: str) -> None:
+    assert await asked(front, "/v1/messages", HELLO, **{"Content-Encoding": coding}) == (415, "body_encoded")
+
+
+POLICIES: list[tuple[Literal["own", "clamp", "respect"], str, bytes, bytes]] = [
+    ("own", "/api/generate", b'{"model":"llama3","prompt":"x", "keep_alive" : -1}', b'"keep_alive" : "30m"}'),
+    ("own", "/api/generate", b'{"model":"llama3","prompt":"x"}', b'"prompt":"x"}'),
+    ("own", "/api/chat", b'{"keep_alive":0,"model":"llama3","messages":[{}]}', b'{"keep_alive":"30m",'),
+    ("clamp", "/api/generate", b'{"model":"llama3","prompt":"x","keep_alive":"24h"}', b'"keep_alive":"30m"}'),
+    ("clamp", "/api/generate", b'{"model":"llama3","prompt":"x","keep_alive":"1m"}', b'"keep_alive":"1m"}'),
+    ("respect", "/api/generate", b'{"model":"llama3","prompt":"x","keep_alive":-1}', b'"keep_alive":-1}'),
+    ("own", "/v1/completions", b'{"model":"llama3","prompt":"x","keep_alive":-1}', b'"keep_alive":-1}'),
+]
+
+
+@pytest.mark.parametrize(("policy", "path", "body", "part"), POLICIES)
+async def test_a_clients_keep_alive_follows_the_policy(
+    stub: StubOllama,
+    fronts: Fronts,
+    policy: Literal["own", "clamp", "respect"],
+    path: str,
+    body: bytes,
+    part: bytes,
+) -> None:
+    async with fronts(client_keep_alive=policy, keep_alive="30m") as front:
+        assert await asked(front, path, body) == (200, None)
+    assert part in stub.ledger.on(path)[-1].body
+
+
+async def test_the_job_says_who_asked_and_for_what(stub: StubOllama, front: Front) -> None:
+    headers = {"User-Agent": "thing/1.2 (very long story)"}
+    body = HELLO | {"options": {"num_ctx": 8192, "temperature": 1}}
+    assert await asked(front, "/api/generate", body) == (200, None)
+    stub.script("llama3", Script(hold=0))
+    task = asyncio.create_task(asked(front, "/api/generate", body, **headers))
+    await stub.ledger.held()
+    running = front.engine.jobs.running
+    assert running is not None
+    assert (running.client, str(running.key)) == ("thing/1.2 127.0.0.1", "llama3:latest?num_ctx=8192")
+    assert (running.model, running.path) == ("llama3:latest", "/api/generate")
+    stub.release("llama3")
+    assert await task == (200, None)
+
+
+async def test_a_transcription_is_a_job_of_the_model_in_its_form(stub: StubOllama, front: Front) -> None:
+    form = FormData({"model": "llama3"})
+    form.add_field("file", b"RIFF\x00\xff" * 1000, filename="a.wav")
+    async with front.http.post("/v1/audio/transcriptions?model=nope", data=form) as answer:
+        assert (answer.status, len(answer.headers["X-Foreman-Job"])) == (200, 26)
+        assert (await answer.json())["text"]
+    (entry,) = stub.ledger.on("/v1/audio/transcriptions")
+    assert b"RIFF\x00\xff" * 1000 in entry.body
+    for broken in (FormData({"prompt": "no model"}), b"no form"):
+        async with front.http.post("/v1/audio/transcriptions", data=broken) as answer:
+            assert (answer.status, "X-Foreman-Error" in answer.headers) == (400, False)
+
+
+async def test_an_unload_is_seen_at_once(stub: StubOllama, front: Front) -> None:
+    assert await asked(front, "/api/generate", HELLO) == (200, None)
+    assert front.engine.poller.residency.runners
+    assert await asked(front, "/api/chat", {"model": "LLAMA3", "messages": [], "keep_alive": "0"}) == (200, None)
+    assert not front.engine.poller.residency.runners
+    assert len(stub.ledger.on("/api/chat")) == 1

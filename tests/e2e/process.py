@@ -120,6 +120,33 @@ async def spawn(*command: str, home: Path) -> Foreman:
     return Foreman(process)
 
 
+# All of a start but the reading of settings; then it waits for a line.
+WARM = """
+import sys
+import foreman.cli.serve
+from foreman.cli.main import main
+sys.stdin.readline()
+sys.exit(main())
+"""
+
+
+async def warmed(*command: str, home: Path) -> Foreman:
+    """A process that has loaded its code and does nothing before `go`: for tests that restart foreman often."""
+    env = environment(home)
+    del env["PYTHONDEVMODE"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WARM, *command, stdin=PIPE, stderr=PIPE, stdout=PIPE, env=env
+    )
+    return Foreman(process)
+
+
+async def go(foreman: Foreman) -> None:
+    """Let a warmed process run; returns when clients can connect."""
+    if foreman.process.stdin is not None:
+        foreman.process.stdin.write_eof()
+    await foreman.started()
+
+
 @asynccontextmanager
 async def serving(target: str, db: Path, **settings: object) -> AsyncIterator[Foreman]:
     """A ready foreman in front of `target`; killed at the end if it still runs."""

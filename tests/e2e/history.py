@@ -1,0 +1,122 @@
+"""The history of a foreman that died again and again, and what must be true of it whatever happened.
+
+Three records are laid side by side: what each client asked and got, what reached the target, and what is stored once a
+last foreman has drained the queue. A request is known by its body, which nobody sends twice.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from foreman.testing.ledger import Entry
+from tests.e2e.stored import Stored
+
+
+@dataclass
+class Call:
+    """One request of one client. `status` is None where no answer began; `left` that the client hung up itself."""
+
+    path: str
+    body: bytes
+    status: int | None = None
+    job: str | None = None
+    got: bytes = b""
+    whole: bool = False
+    left: bool = False
+
+
+@dataclass
+class Run:
+    """One foreman, from start to death: the jobs that reached the target, and what its log said."""
+
+    entries: list[Entry]
+    events: list[dict[str, Any]]
+
+
+@dataclass
+class History:
+    """All that was recorded. `expected` gives the target's bytes for (path, body)."""
+
+    calls: list[Call] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    expected: dict[bytes, bytes] = field(default_factory=dict)
+
+
+def faults(history: History, jobs: Sequence[Stored], most: int) -> list[str]:
+    """What is wrong with this history, in words; empty where all is well. `most` is the highest concurrency seen."""
+    calls = {call.body: call for call in history.calls}
+    rows = {job.request: job for job in jobs}
+    entries = [entry for run in history.runs for entry in run.entries]
+    sent = Counter(entry.body for entry in entries)
+    found = [
+        *([f"the target held {most} jobs at once"] if most > 1 else []),
+        *_rows(jobs, calls),
+        *(fault for job in jobs for fault in _row(job, calls.get(job.request), history.expected, sent)),
+        *(fault for call in history.calls for fault in _call(call, rows.get(call.body), history.expected)),
+        *_logged(history.runs),
+    ]
+    for number, run in enumerate(history.runs):
+        found += [f"run {number}: {fault}" for fault in _order(run.entries, rows)]
+    return found
+
+
+def _rows(jobs: Sequence[Stored], calls: dict[bytes, Call]) -> Iterable[str]:
+    for what, of in (("id", Counter(job.id for job in jobs)), ("request", Counter(job.request for job in jobs))):
+        yield from (f"{count} rows of one {what}: {value!r}" for value, count in of.items() if count > 1)
+    yield from (f"{job.id}: nobody asked for this" for job in jobs if job.request not in calls)
+
+
+def _row(job: Stored, call: Call | None, expected: dict[bytes, bytes], sent: Counter[bytes]) -> Iterable[str]:
+    if job.state not in ("done", "failed", "cancelled"):
+        yield f"{job.id}: never ended, is {job.state}"
+    if job.state == "done" and not (job.complete and job.answer == expected.get(job.request)):
+        yield f"{job.id}: done with other bytes than the target's"
+    if job.state == "failed" and not (job.error_code == "interrupted" and job.attempts == job.max_attempts):
+        yield f"{job.id}: failed with {job.error_code} after {job.attempts} attempts"
+    if job.state == "cancelled" and call is not None and not call.left:
+        yield f"{job.id}: cancelled, and its client never left"
+    if job.attempts > job.max_attempts:
+        yield f"{job.id}: {job.attempts} attempts"
+    if sent[job.request] > job.attempts:
+        yield f"{job.id}: sent {sent[job.request]} times in {job.attempts} attempts"
+    if len(job.tries) != job.attempts:
+        yield f"{job.id}: {len(job.tries)} attempts on record, {job.attempts} counted"
+
+
+def _call(call: Call, job: Stored | None, expected: dict[bytes, bytes]) -> Iterable[str]:
+    name = call.job or call.body.decode()
+    if call.job is not None and (job is None or job.id != call.job):
+        yield f"{name}: the client was told of a job that is lost"
+        return
+    if call.status not in (None, 200):
+        yield f"{name}: answered with {call.status}"
+    if call.status != 200:
+        return
+    answer = expected.get(call.body, b"")
+    if call.whole and call.got != answer:
+        yield f"{name}: a complete answer with other bytes than the target's"
+    if not call.whole and not answer.startswith(call.got):
+        yield f"{name}: what came of the answer is not how the target's begins"
+    if call.whole and job is not None and job.state != "done" and job.error_code != "interrupted":
+        yield f"{name}: the client has a complete answer, the job is {job.state}"
+
+
+def _logged(runs: Sequence[Run]) -> Iterable[str]:
+    ended: Counter[str] = Counter()
+    for run in runs:
+        ended.update(event["fields"]["job"] for event in run.events if event["event"] == "job_finished")
+    yield from (f"{job}: ended {count} times" for job, count in ended.items() if count > 1)
+
+
+def _order(entries: Sequence[Entry], rows: dict[bytes, Stored]) -> Iterable[str]:
+    """Of one model, an older job goes first."""
+    last: dict[str, int] = {}
+    for entry in entries:
+        job = rows.get(entry.body)
+        if job is None:
+            yield f"the target was sent what is not stored: {entry.body.decode()}"
+            continue
+        if job.seq < last.get(job.model, 0):
+            yield f"{job.id} (seq {job.seq}) of {job.model} went after seq {last[job.model]}"
+        last[job.model] = job.seq

@@ -18,16 +18,21 @@ MODEL_CHANGES: Final = frozenset({"/api/pull", "/api/create", "/api/copy", "/api
 
 
 async def forward(request: web.Request, body: bytes | None = None) -> web.StreamResponse:
-    """Pass a request on and its answer back. `body` where it was read already; else it is streamed."""
+    """Pass a request on and its answer back, streamed.
+
+    A `body` that was read already is one the target will refuse. It goes without its query, which could say otherwise:
+    Ollama looks for the model of a transcription there too.
+    """
     engine = request.app[ENGINE]
     if engine.draining:
         raise Draining("foreman is shutting down")
+    path = sent_path(request) if body is None else route_path(request)
     upload = Upload(request) if body is None and request.can_read_body else None
     headers = request_headers(request.headers)
     if upload is not None and hdrs.CONTENT_LENGTH in request.headers:
         headers = (*headers, ("content-length", request.headers[hdrs.CONTENT_LENGTH]))
     try:
-        async with engine.target.forward(request.method, sent_path(request), headers, upload or body) as upstream:
+        async with engine.target.forward(request.method, path, headers, upload or body) as upstream:
             changing = engine.poller if route_path(request) in MODEL_CHANGES else None
             return await _passed_back(request, upstream, changing)
     except TargetError:

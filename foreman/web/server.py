@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from foreman.config import Settings
 from foreman.core.addresses import Address
@@ -23,9 +24,16 @@ CLOSE_SECONDS: Final = 2.0
 BACKLOG: Final = 1024
 # As generous as clients behind a reverse proxy need: cookies and tokens that are no business of ours.
 HEADER_BYTES: Final = 64 * 1024
-# aiohttp's own words on what it cannot parse quote the request, which may be a prompt or a key.
-_SILENT: Final = logging.getLogger(f"{__name__}.silent")
-_SILENT.setLevel(logging.CRITICAL + 1)
+
+
+def _quotes_nothing(record: logging.LogRecord) -> bool:
+    """Whether a line may be logged. What aiohttp says of a request it cannot parse quotes it: a prompt, or a key."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+_AIOHTTP_LOG: Final = logging.getLogger(f"{__name__}.aiohttp")
+_AIOHTTP_LOG.setLevel(logging.WARNING)
+_AIOHTTP_LOG.addFilter(_quotes_nothing)
 
 
 def application(settings: Settings, engine: Engine, guard: Guard) -> web.Application:
@@ -47,7 +55,7 @@ async def listening(app: web.Application, address: Address) -> AsyncIterator[str
         handler_cancellation=True,
         access_log=None,
         auto_decompress=False,
-        logger=_SILENT,
+        logger=_AIOHTTP_LOG,
         max_line_size=HEADER_BYTES,
         max_field_size=HEADER_BYTES,
         keepalive_timeout=KEEPALIVE_SECONDS,

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import orjson
 import pytest
 from aiohttp import FormData
+from yarl import URL
 
 from foreman.testing import Script, StubOllama
 from tests.web.conftest import Front, Fronts
@@ -91,9 +92,26 @@ async def test_a_transcription_is_a_job_of_the_model_in_its_form(stub: StubOllam
         assert (await answer.json())["text"]
     (entry,) = stub.ledger.on("/v1/audio/transcriptions")
     assert b"RIFF\x00\xff" * 1000 in entry.body
-    for broken in (FormData({"prompt": "no model"}), b"no form"):
-        async with front.http.post("/v1/audio/transcriptions", data=broken) as answer:
-            assert (answer.status, "X-Foreman-Error" in answer.headers) == (400, False)
+
+
+@pytest.mark.parametrize(
+    "body", [b"no form", b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\na\r\n--x--\r\n']
+)
+async def test_a_query_names_no_model_behind_foremans_back(
+    front: Front, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    """Ollama looks there before it looks into the form."""
+    sent: list[str] = []
+    to_url = front.engine.target.url
+
+    def url(path_qs: str) -> URL:
+        sent.append(path_qs)
+        return to_url(path_qs)
+
+    monkeypatch.setattr(front.engine.target, "url", url)
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert await asked(front, "/v1/audio/transcriptions?model=llama3", body, **kind) == (400, None)
+    assert sent == ["/v1/audio/transcriptions"]
 
 
 async def test_an_unload_is_seen_at_once(stub: StubOllama, front: Front) -> None:

@@ -49,3 +49,15 @@ async def test_what_cannot_be_parsed_is_answered_and_not_logged(caplog: pytest.L
                 await connection.send(junk)
                 assert (await connection.answer()).status == 400
     assert not caplog.records
+
+
+async def test_a_mistake_outside_of_any_handler_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def fails(_: web.BaseRequest, __: web.StreamResponse) -> None:
+        raise ZeroDivisionError
+
+    broken = app()
+    broken.on_response_prepare.append(fails)
+    async with listening(broken, Address("127.0.0.1", 0)) as url, connected(url) as connection:
+        await connection.request("GET /")
+        await connection.closed()
+    assert caplog.records

@@ -1,6 +1,7 @@
 """Answers that come from the poller's last look, also while the target sleeps."""
 
 import math
+from collections.abc import Callable
 
 import orjson
 from aiohttp import web
@@ -16,29 +17,24 @@ JSON = "application/json"
 
 
 async def tags(request: web.Request) -> web.Response:
-    poller = await _asked(request)
-    return _answer(poller, None if poller.inventory is None else poller.inventory.tags, charset="utf-8")
+    return await _known(request, lambda poller: poller.inventory.tags if poller.inventory else None, charset="utf-8")
 
 
 async def ps(request: web.Request) -> web.Response:
-    poller = await _asked(request)
-    return _answer(poller, poller.ps, charset="utf-8")
+    return await _known(request, lambda poller: poller.ps, charset="utf-8")
 
 
 async def version(request: web.Request) -> web.Response:
-    poller = await _asked(request)
-    return _answer(poller, poller.version, charset="utf-8")
+    return await _known(request, lambda poller: poller.version, charset="utf-8")
 
 
 async def v1_models(request: web.Request) -> web.Response:
-    poller = await _asked(request)
-    return _answer(poller, None if poller.inventory is None else poller.inventory.listing)
+    return await _known(request, lambda poller: poller.inventory.listing if poller.inventory else None)
 
 
 async def v1_model(request: web.Request) -> web.StreamResponse:
     """One model; the `id` is the name as it was asked for. Raises ModelNotFound, InvalidModelName."""
-    poller = await _asked(request)
-    requested = request.match_info["model"]
+    poller, requested = request.app[ENGINE].poller, request.match_info["model"]
     name = names.parse(requested)
     # Cloud models stand in no list, and a target that does not answer may have others than it had.
     known = name.is_cloud or await poller.knows(name)
@@ -47,20 +43,24 @@ async def v1_model(request: web.Request) -> web.StreamResponse:
         if known:
             return await forward(request)
         raise ModelNotFound(ollama.missing_model(request.path, requested))
-    body = orjson.dumps(entry_v1(found, requested), option=orjson.OPT_APPEND_NEWLINE)
-    return _answer(poller, body)
+    return _answer(poller, orjson.dumps(entry_v1(found, requested), option=orjson.OPT_APPEND_NEWLINE))
 
 
-async def _asked(request: web.Request) -> Poller:
+async def _known(
+    request: web.Request, part: Callable[[Poller], bytes | None], charset: str | None = None
+) -> web.Response:
+    """The part of the last look that was asked for; where there is none yet, of the next one."""
     poller = request.app[ENGINE].poller
-    if poller.polled_at is None or (poller.inventory is None and poller.reachable is not False):
+    body = part(poller)
+    if body is None and poller.reachable is not False:
         await poller.refresh()
-    return poller
-
-
-def _answer(poller: Poller, body: bytes | None, charset: str | None = None) -> web.Response:
+        body = part(poller)
     if body is None:
         raise TargetUnreachable(f"the target has not answered yet: {poller.last_error or 'no answer'}")
+    return _answer(poller, body, charset)
+
+
+def _answer(poller: Poller, body: bytes, charset: str | None = None) -> web.Response:
     response = web.Response(body=body, content_type=JSON, charset=charset)
     if poller.stale and poller.succeeded_at is not None:
         # For people who wonder: how many seconds ago the target last said so.

@@ -84,8 +84,8 @@ class Connection:
             if "content-length" not in answer.headers:
                 answer.body = await self._reader.read()
                 return
-            while len(answer.body) < int(answer.headers["content-length"]):
-                piece = await self._reader.read(1 << 16)
+            while missing := int(answer.headers["content-length"]) - len(answer.body):
+                piece = await self._reader.read(missing)
                 if not piece:
                     raise ConnectionError
                 answer.body += piece

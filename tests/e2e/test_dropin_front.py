@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from foreman.testing import Script, StubOllama
+from tests.e2e.asked import asked
 from tests.e2e.process import Foreman, serving
 from tests.e2e.raw import Answer, ask, connected
 from tests.e2e.stored import accepted
@@ -102,7 +103,7 @@ async def test_a_request_from_another_site_is_refused_without_an_origin_too(fore
 
 @pytest.mark.parametrize("path", ["/api/chat", "/v1/models", "/health", "/unknown"])
 async def test_preflights(stub: StubOllama, foreman: Foreman, path: str) -> None:
-    asked, wish = len(stub.ledger.entries), "Access-Control-Request-Method: POST"
+    before, wish = len(asked(stub)), "Access-Control-Request-Method: POST"
     answer = await ask(foreman.url, f"OPTIONS {path}", "Origin: http://localhost:3000", wish)
     assert (answer.status, answer.body) == (204, b"")
     assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
@@ -110,7 +111,7 @@ async def test_preflights(stub: StubOllama, foreman: Foreman, path: str) -> None
     assert "Authorization" in answer.headers["access-control-allow-headers"]
     refused = await ask(foreman.url, f"OPTIONS {path}", "Origin: http://evil.example", wish)
     assert error(refused) == (403, "origin_refused")
-    assert len(stub.ledger.entries) == asked
+    assert len(asked(stub)) == before
 
 
 @pytest.mark.parametrize(
@@ -235,13 +236,13 @@ MALFORMED = {
 async def test_what_is_not_http_is_refused_and_not_quoted_in_the_log(
     stub: StubOllama, foreman: Foreman, rest: bytes
 ) -> None:
-    asked = len(stub.ledger.entries)
+    before = len(asked(stub))
     for path in (b"/api/chat", b"/api/show"):
         async with connected(foreman.url) as connection:
             await connection.send(b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\n" + rest)
             assert (await connection.answer()).status == 400
             await connection.closed()
-    assert len(stub.ledger.entries) == asked
+    assert len(asked(stub)) == before
 
 
 @pytest.mark.parametrize("path", ["/api/chat", "/api/show"])
@@ -254,9 +255,9 @@ async def test_a_transfer_coding_that_cannot_be_looked_into_is_refused(foreman: 
 
 @pytest.mark.parametrize("line", ["CONNECT localhost:80", "OPTIONS *", "GET http://localhost"])
 async def test_targets_that_are_no_path_reach_nobody(stub: StubOllama, foreman: Foreman, line: str) -> None:
-    asked = len(stub.ledger.entries)
+    before = len(asked(stub))
     assert (await ask(foreman.url, line)).status == 404
-    assert len(stub.ledger.entries) == asked
+    assert len(asked(stub)) == before
 
 
 async def test_trace_shows_nothing_of_the_client(foreman: Foreman) -> None:

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from foreman.testing import Script, StubOllama
+from tests.e2e.asked import asked
 from tests.e2e.process import Foreman
 from tests.e2e.raw import Answer, ask, connected
 from tests.e2e.stored import accepted, stored
@@ -67,7 +68,7 @@ async def test_a_disguised_path_is_a_job(stub: StubOllama, foreman: Foreman, db:
     answer = await post(foreman, path, b'{"model":"llama3",' + MESSAGES + b"}")
     assert (answer.status, answer.whole) == (200, True)
     assert is_job(answer, db)
-    assert stub.ledger.entries[-1].path == "/api/chat"
+    assert asked(stub)[-1].path == "/api/chat"
 
 
 @pytest.mark.parametrize("headers", [("Content-Type: text/plain",), ("Upgrade: h2c", "Connection: Upgrade"), ()])

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from foreman.testing import StubOllama
+from tests.e2e.asked import asked
 from tests.e2e.process import Foreman, serving
 from tests.e2e.raw import ask
 from tests.e2e.stored import accepted
@@ -47,7 +48,7 @@ async def test_the_key_opens_and_goes_nowhere(stub: StubOllama, foreman: Foreman
 
 @pytest.mark.parametrize("header", MISSING)
 async def test_without_the_key_nothing_opens(stub: StubOllama, foreman: Foreman, db: Path, header: str) -> None:
-    before, asked = accepted(db), len(stub.ledger.entries)
+    before, sent = accepted(db), len(asked(stub))
     for line in (
         *("GET /api/tags", "GET /health", "GET /v1/models", "POST /api/chat", "POST /v1/messages", "GET /unknown"),
         *("OPTIONS /api/chat", f"GET /api/tags?key={KEY}", "GET //", "DELETE /api/delete"),
@@ -56,7 +57,7 @@ async def test_without_the_key_nothing_opens(stub: StubOllama, foreman: Foreman,
         assert (answer.status, answer.headers["x-foreman-error"]) == (401, "key_refused")
         assert answer.headers["www-authenticate"].startswith("Bearer")
     assert accepted(db) == before
-    assert len(stub.ledger.entries) == asked
+    assert len(asked(stub)) == sent
 
 
 async def test_a_refusal_has_the_shape_of_the_api(foreman: Foreman) -> None:

@@ -25,11 +25,11 @@ async def test_health_in_every_state(stub: StubOllama, front: Front) -> None:
     assert await health(front) == (200, "degraded")
     front.engine.draining = True
     assert await health(front) == (503, "draining")
-    trouble_of(front).text = str(StorageFull("the disk is full"))
+    trouble_of(front).begin(StorageFull("the disk is full"))
     assert await health(front) == (503, "storage")
     async with front.http.get("/health") as answer:
         assert (await answer.json())["storage"]["error"] == "the disk is full"
-    trouble_of(front).text = ""
+    trouble_of(front).error = None
     front.engine.draining = False
     await stub.accept()
     await front.engine.poller.refresh()

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foreman.core.inventory import EMPTY, Inventory, Model, Runner, entry_v1, runners_of
@@ -236,6 +236,7 @@ ENTRIES = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(ENTRIES | JSON, max_size=6))
 def test_any_list_can_be_read(entries: list[Any]) -> None:
     answer = orjson.dumps({"models": entries})

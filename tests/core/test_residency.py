@@ -2,7 +2,7 @@
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foreman.core.inventory import EMPTY, Inventory, Runner
@@ -203,6 +203,7 @@ def held(residency: Residency) -> set[str]:
     return {r.canonical for r in workers(residency, INVENTORY)} | {one.key.model for one in residency.loaded}
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.data(), KEYS)
 def test_exclusive_never_leaves_two_worker_models(data: st.DataObject, key: LoadKey) -> None:
     residency = data.draw(residencies(Swap.EXCLUSIVE))
@@ -215,6 +216,7 @@ def test_exclusive_never_leaves_two_worker_models(data: st.DataObject, key: Load
         assert in_memory == held(residency)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.data(), KEYS, SWAPS)
 def test_a_plan_spares_embedding_models_and_what_it_loads(data: st.DataObject, key: LoadKey, swap: Swap) -> None:
     residency = data.draw(residencies(swap))
@@ -226,6 +228,7 @@ def test_a_plan_spares_embedding_models_and_what_it_loads(data: st.DataObject, k
         assert need.swap == held(residency).isdisjoint(INVENTORY.aliases(key.model))
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.data(), KEYS, SWAPS)
 def test_a_plan_carried_out_leaves_nothing_to_do(data: st.DataObject, key: LoadKey, swap: Swap) -> None:
     residency = data.draw(residencies(swap))
@@ -237,6 +240,7 @@ def test_a_plan_carried_out_leaves_nothing_to_do(data: st.DataObject, key: LoadK
         assert planned(key, residency.observe(look, INVENTORY), swap) == Ready()
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.data(), SWAPS)
 def test_what_is_hot_needs_no_swap(data: st.DataObject, swap: Swap) -> None:
     residency = data.draw(residencies(swap))
@@ -253,6 +257,7 @@ def test_what_is_hot_needs_no_swap(data: st.DataObject, swap: Swap) -> None:
         assert need == Ready() or (isinstance(need, Load) and not need.swap)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.data(), SWAPS, RUNNERS)
 def test_a_second_equal_look_changes_nothing(data: st.DataObject, swap: Swap, look: tuple[Runner, ...]) -> None:
     once = data.draw(residencies(swap)).observe(look, INVENTORY)

@@ -36,7 +36,7 @@ async def poller(target: Target, clock: HandClock) -> Poller:
 @contextlib.asynccontextmanager
 async def impatient(stub: StubOllama, clock: HandClock) -> AsyncIterator[Poller]:
     """A poller that does not ask patiently."""
-    async with target_at(stub.url, probe=0.5) as target:
+    async with target_at(stub.url, probe=0.3) as target:
         yield Poller(target, clock, every=EVERY, probe_cap=PROBE_CAP, swap=Swap.EXCLUSIVE)
 
 

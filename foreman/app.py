@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from foreman.config import Settings, read_api_key
 from foreman.core.residency import Swap
 from foreman.core.retry import RetryPolicy
-from foreman.engine.attempt import Limits
 from foreman.engine.clock import Clock, SystemClock, millis
-from foreman.engine.engine import Engine, Rules, new_id
+from foreman.engine.engine import Engine, Rules
+from foreman.engine.ids import new_id
 from foreman.engine.live import LiveJobs
+from foreman.engine.patience import Limits
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Budget
 from foreman.engine.sqlite import SqliteStore

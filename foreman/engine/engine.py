@@ -8,22 +8,20 @@ Rules:
 
 import asyncio
 import logging
-import os
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ulid import ULID
-
 from foreman.core.errors import Draining, ForemanError, JobCancelled, QueueFull, StorageFailed, StorageFull
 from foreman.core.job import ACTIVE, JobState, LoadKey, Mode, NewJob, Payload
 from foreman.engine.clock import Clock, millis
+from foreman.engine.ids import new_id
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Reader
 from foreman.engine.store import Store, Submitted
 from foreman.engine.target import Target
-from foreman.engine.worker import STORE_PAUSE_SECONDS, Worker
+from foreman.engine.worker import Worker
 from foreman.log import log_event
 
 log = logging.getLogger(__name__)
@@ -33,8 +31,6 @@ RETENTION_SECONDS: Final = 60.0
 SETTLE_SECONDS: Final = 10.0
 # The same where somebody asked twice to stop.
 HURRY_SECONDS: Final = 0.5
-# What is tried in order to see whether the store takes jobs again: the size of an ordinary one, in bytes.
-REHEARSAL_BYTES: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +71,29 @@ class Engine:
     @property
     def storage_trouble(self) -> str:
         """What the store last complained of; empty while it takes writes."""
-        return self._worker.trouble.text
+        return str(self._worker.trouble.error or "")
 
     async def start(self) -> None:
         """Put back what an earlier process left, before anybody is listened to."""
         in_flight = await self.store.recover(millis(self.clock), self._rules.drop_attached)
         self._worker.orphaned = in_flight > 0
         self.jobs.depth.fill(await self.store.depth())
+        if self.jobs.depth.total:
+            log_event(
+                log,
+                logging.INFO,
+                "resumed",
+                "jobs of an earlier process go on",
+                queued=self.jobs.depth.total,
+                in_flight=in_flight,
+            )
         self.jobs.wake.set()
 
     async def run(self) -> None:
         """Work until drained. An error in any part ends all of it: better a restart than a part that stands still."""
         async with asyncio.TaskGroup() as group:
-            parts = (self.poller.run(), self._forget(), self._watch_store(), self._watch_room())
+            trouble = self._worker.trouble.watch(self.store, self.clock)
+            parts = (self.poller.run(), self._forget(), self._watch_store(), trouble)
             aside = [group.create_task(part) for part in parts]
             await group.create_task(self._worker.run())
             for task in aside:
@@ -99,6 +105,7 @@ class Engine:
             raise Draining("foreman is shutting down")
         if self.jobs.depth.total + self._submitting >= self._rules.max_queued:
             raise QueueFull(f"the queue is full: {self._rules.max_queued} jobs wait already")
+        self._worker.trouble.check()
         now = millis(self.clock)
         job = NewJob(new_id(now), key.model, key, mode, payload, self._rules.max_attempts, now, client)
         live = Live(job.id, job.model, key, payload.path, client, self.jobs.relay(), now, mode)
@@ -222,23 +229,6 @@ class Engine:
         error = await asyncio.shield(self.store.failed)
         raise StorageFailed("the database can no longer be written") from error
 
-    async def _watch_room(self) -> None:
-        """After a write was refused, try one of the size of a job until it goes through."""
-        pause = asyncio.Event()
-        while True:
-            await self._worker.trouble.begun()
-            await self.clock.wait(pause, STORE_PAUSE_SECONDS)
-            try:
-                await self.store.rehearse(self._rehearsal())
-            except (StorageFull, StorageFailed) as error:
-                self._worker.trouble.begin(error)
-            else:
-                self._worker.trouble.end()
-
-    def _rehearsal(self) -> NewJob:
-        now = millis(self.clock)
-        return NewJob(new_id(now), "", LoadKey(""), Mode.ATTACHED, Payload("", (), bytes(REHEARSAL_BYTES)), 1, now)
-
     async def _forget(self) -> None:
         """Delete finished jobs that are too old or take too much room, a few at a time."""
         pause = asyncio.Event()
@@ -250,8 +240,3 @@ class Engine:
             except (StorageFull, StorageFailed) as error:
                 log_event(log, logging.WARNING, "prune_failed", "old jobs could not be deleted", error=error)
             await self.clock.wait(pause, RETENTION_SECONDS)
-
-
-def new_id(now: int) -> str:
-    """A ULID of this millisecond with fresh randomness: ids are public, so none may be guessed from another."""
-    return str(ULID.from_bytes(now.to_bytes(6, "big") + os.urandom(10)))

@@ -16,9 +16,10 @@ from typing import Final, TypeVar
 from foreman.core.errors import Draining, ForemanError, JobFailed, StorageFailed, StorageFull
 from foreman.core.job import Claim, HandBack, Hot, JobState, Outcome
 from foreman.core.residency import hot
-from foreman.engine.attempt import Attempt, Limits, Result
+from foreman.engine.attempt import Attempt, Result
 from foreman.engine.clock import Clock, millis
 from foreman.engine.live import Live, LiveJobs
+from foreman.engine.patience import Limits
 from foreman.engine.poller import SWAP_SECONDS, Poller
 from foreman.engine.store import Finished, Store
 from foreman.engine.target import Target
@@ -158,7 +159,7 @@ class Worker:
         live.relay.finish(attempt.error)
         following = self._following()
         finished = await self._persist(lambda: self._store.finish(attempt.seq, outcome, following))
-        self._jobs.gone(live, outcome.state)
+        self._jobs.gone(live, finished.state or outcome.state)
         self._log_finished(live, attempt, outcome, finished)
         return finished.next
 
@@ -213,7 +214,7 @@ class Worker:
             log,
             logging.INFO,
             "job_finished",
-            f"job {outcome.state}",
+            f"job {live.state}",
             job=live.id,
             model=live.model,
             path=live.path,
@@ -224,7 +225,7 @@ class Worker:
             total_ms=stats.total_ms,
             prompt_tokens=stats.prompt_tokens,
             output_tokens=stats.output_tokens,
-            outcome=outcome.state,
+            outcome=live.state,
             error=outcome.error_code,
             attempt=attempt.number,
             fenced=None if finished.applied else True,

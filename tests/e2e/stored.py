@@ -45,7 +45,8 @@ def stored(db: Path) -> list[Stored]:
         jobs = []
         for *job, status, enc, body, complete in connection.execute(JOBS):
             answer = zlib.decompress(body) if enc else body
-            jobs.append(Stored(*job, status, answer, bool(complete), tuple(tries.get(job[0], ()))))
+            found = tuple(tries.get(job[0], ()))
+            jobs.append(Stored(*job, status=status, answer=answer, complete=bool(complete), tries=found))
         return jobs
 
 

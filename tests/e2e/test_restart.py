@@ -174,6 +174,23 @@ async def test_after_a_death_in_mid_stream_the_target_gets_time_to_notice(tmp_pa
     assert [(job.state, job.attempts, job.complete) for job in stored(db)] == [("done", 2, True)]
 
 
+async def test_a_stop_while_the_target_is_away_keeps_the_queue(tmp_path: Path) -> None:
+    db = tmp_path / "foreman.db"
+    async with StubOllama() as stub:
+        stub.refuse()
+        async with serving(stub.url, db) as foreman:
+            waiting = await submit(foreman, chat("llama3", "1"), chat("qwen3:8b", "2"))
+            await foreman.event("target_down")
+            foreman.send(signal.SIGTERM)
+            for client in waiting:
+                await refused(await client)
+            async with asyncio.timeout(AT_ONCE):
+                assert await foreman.ended() == 0
+        assert [(job.state, job.attempts) for job in stored(db)] == [("queued", 0)] * 2
+        await stub.accept()
+        assert await resumed(stub, db, 2) == ["1", "2"]
+
+
 # -- what keeps it from starting
 
 
@@ -302,6 +319,22 @@ async def test_a_full_disk_does_not_keep_foreman_from_stopping(tmp_path: Path) -
         async with asyncio.timeout(AT_ONCE):
             assert await foreman.ended() == 0, foreman.lines
         assert await resumed(stub, db, 1) == ["running"]
+
+
+async def test_nothing_is_accepted_into_a_database_that_was_removed(tmp_path: Path) -> None:
+    db = tmp_path / "foreman.db"
+    async with StubOllama() as stub, serving(stub.url, db) as foreman:
+        db.rename(tmp_path / "elsewhere.db")
+        await foreman.event("store_refused")
+        got = await post(foreman.url, *chat("llama3", "refused"))
+        assert (got.status, stub.ledger.on(CHAT)) == (503, [])
+        assert "is gone" in orjson.loads(got.body)["error"]
+        assert (await _get(foreman, "/health")) == 503
+        (tmp_path / "elsewhere.db").rename(db)
+        await foreman.event("store_recovered")
+        assert (await post(foreman.url, *chat("llama3", "accepted"))).whole
+        foreman.send(signal.SIGTERM)
+        assert await foreman.ended() == 0
 
 
 def _limit_files(foreman: Foreman, size: int) -> None:

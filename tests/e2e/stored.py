@@ -46,7 +46,7 @@ def stored(db: Path) -> list[Stored]:
         for *job, status, enc, body, complete in connection.execute(JOBS):
             answer = zlib.decompress(body) if enc else body
             found = tuple(tries.get(job[0], ()))
-            jobs.append(Stored(*job, status=status, answer=answer, complete=bool(complete), tries=found))
+            jobs.append(Stored(*(*job, status, answer, bool(complete), found)))
         return jobs
 
 

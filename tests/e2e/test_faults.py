@@ -16,6 +16,7 @@ import pytest_asyncio
 from foreman.testing import Die, Script, StubOllama, Terminal
 from foreman.testing.ledger import Entry
 from tests.e2e.client import Got, chat, chat_v1, post, submit
+from tests.e2e.deaf import DeafProxy
 from tests.e2e.process import Foreman, serving
 from tests.e2e.stored import Stored, job_of, stored
 
@@ -254,6 +255,22 @@ def _is_an_error_on_its_own(path: str, passed: bytes, last: bytes) -> None:
         assert orjson.loads(event)["error"]["message"]
         assert b"[DONE]" not in last
         assert (passed + last).rpartition(b"data: ")[0].endswith(b"\n\n")
+
+
+async def test_the_client_hears_of_silence_before_the_target_has_let_go(tmp_path: Path) -> None:
+    db = tmp_path / "foreman.db"
+    async with (
+        StubOllama() as stub,
+        DeafProxy(stub.host, stub.port) as proxy,
+        serving(proxy.url, db, **QUICK) as foreman,
+    ):
+        stub.script(CHAT, [Script(die=Die.SILENCE, die_after_chunks=3)])
+        got = await post(foreman.url, *chat("llama3", "quiet"))
+        assert (got.status, got.whole) == (200, False)
+        assert not [event for event in foreman.events if event["event"] == "abort_unseen"]
+        assert (await foreman.health())["running"]["id"] == got.job
+        proxy.hear()
+        await foreman.settled(got.job)
 
 
 @pytest.mark.parametrize("cut", ["in a line", "at the end of a line", "a clean end too early", "reset", "silence"])

@@ -321,6 +321,19 @@ async def test_a_whole_answer_that_is_cut_is_tried_again_and_then_an_error(
     assert (job.state, job.attempts) == ("failed", 3)
 
 
+async def test_the_official_clients_hear_of_a_whole_answer_that_was_cut(
+    stub: StubOllama, foreman: Foreman, asked: str
+) -> None:
+    said: Any = [{"role": "user", "content": asked}]
+    stub.script("*", WHOLE_CUTS["in the middle"])
+    async with ollama.AsyncClient(foreman.url) as client:
+        with pytest.raises(ollama.ResponseError, match="broke off"):
+            await client.chat("llama3", said)
+    async with openai.AsyncOpenAI(base_url=f"{foreman.url}/v1", api_key="x", max_retries=0) as smart:
+        with pytest.raises(openai.InternalServerError, match="broke off"):
+            await smart.chat.completions.create(model="llama3", messages=said)
+
+
 async def test_a_whole_answer_too_large_to_hold_back_is_cut_too(
     stub: StubOllama, foreman: Foreman, db: Path, asked: str
 ) -> None:
@@ -403,6 +416,22 @@ async def test_an_outage_fails_nothing_and_burns_no_attempt(tmp_path: Path) -> N
         assert asked == ["job 0", "job 2", "job 1"]
         await foreman.settled(*(got.job for got in answers))
     assert {(job.state, job.attempts) for job in stored(db)} == {("done", 1)}
+
+
+async def test_a_model_nobody_has_does_not_push_out_the_one_that_is_loaded(tmp_path: Path) -> None:
+    db = tmp_path / "foreman.db"
+    async with StubOllama() as stub, serving(stub.url, db, **QUICK) as foreman:
+        assert (await post(foreman.url, *chat("llama3", "warm"))).whole
+        stub.refuse()
+        # While the target is away, what it has is not known for sure, so the job is taken.
+        (waiting,) = await submit(foreman, chat("nobody", "who"))
+        await foreman.event("target_down")
+        await stub.accept()
+        got = await waiting
+        assert (got.status, orjson.loads(got.body)) == (404, {"error": "model 'nobody' not found"})
+        assert stub.ledger.unloads == []
+        await foreman.settled(got.job)
+    assert job_of(db, "who").error_code == "status_404"
 
 
 async def test_a_slow_target_that_answers_probes_is_waited_for(tmp_path: Path) -> None:

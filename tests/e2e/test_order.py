@@ -106,6 +106,15 @@ async def test_the_old_model_is_seen_gone_before_the_new_one_loads(tmp_path: Pat
         assert [load.name for load in stub.ledger.loads] == ["nomic-embed-text:latest", "a:latest", "b:latest"]
 
 
+async def test_a_deleted_model_that_is_still_loaded_holds_nobody_up(tmp_path: Path) -> None:
+    async with both(tmp_path) as (stub, foreman):
+        assert (await post(foreman.url, *chat("a", "0"))).status == 200
+        stub.library.delete("a")
+        assert (await post(foreman.url, *chat("b", "1"))).status == 200
+        await foreman.event("unload_refused", model="a:latest")
+        assert [load.name for load in stub.ledger.loads] == ["a:latest", "b:latest"]
+
+
 async def test_every_load_carries_the_pin_and_the_options(tmp_path: Path) -> None:
     async with both(tmp_path, keep_alive="17m") as (stub, foreman):
         await post(foreman.url, *chat("a", "0", options={"num_ctx": 2048}, shift=False))

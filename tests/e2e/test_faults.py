@@ -30,6 +30,12 @@ QUICK: dict[str, object] = {
     "idle_timeout_seconds": 0.3,
     "max_attempts": 3,
 }
+# The time a probe gets is also the pause between two, so it is a balance of patience here and of time.
+IMPATIENT: dict[str, object] = {
+    "first_byte_timeout_seconds": 0.25,
+    "idle_timeout_seconds": 0.25,
+    "probe_seconds": 0.25,
+}
 _numbers = itertools.count(1)
 
 
@@ -436,13 +442,13 @@ async def test_a_model_nobody_has_does_not_push_out_the_one_that_is_loaded(tmp_p
 
 async def test_a_slow_target_that_answers_probes_is_waited_for(tmp_path: Path) -> None:
     db = tmp_path / "foreman.db"
-    settings = {**QUICK, "first_byte_timeout_seconds": 0.1, "idle_timeout_seconds": 0.1}
+    settings = {**QUICK, **IMPATIENT}
     async with StubOllama() as stub, serving(stub.url, db, **settings) as foreman:
         stub.script(CHAT, Script(hold=0))
         waiting = asyncio.create_task(post(foreman.url, *chat("llama3", "slow")))
         await stub.ledger.held()
         probed = len(stub.ledger.on("/api/version"))
-        await stub.ledger.wait_for(lambda ledger: len(ledger.on("/api/version")) > probed + 8)
+        await stub.ledger.wait_for(lambda ledger: len(ledger.on("/api/version")) > probed + 3)
         stub.release(CHAT)
         got = await waiting
         assert got.whole
@@ -452,13 +458,13 @@ async def test_a_slow_target_that_answers_probes_is_waited_for(tmp_path: Path) -
 
 
 async def test_a_load_longer_than_every_timeout_is_waited_for(tmp_path: Path) -> None:
-    settings = {**QUICK, "first_byte_timeout_seconds": 0.1, "idle_timeout_seconds": 0.1}
+    settings = {**QUICK, **IMPATIENT}
     async with StubOllama() as stub, serving(stub.url, tmp_path / "foreman.db", **settings) as foreman:
         stub.hold_loads()
         waiting = asyncio.create_task(post(foreman.url, *chat("llama3", "slow")))
         await stub.ledger.wait_for(lambda ledger: ledger.loads)
         probed = len(stub.ledger.on("/api/version"))
-        await stub.ledger.wait_for(lambda ledger: len(ledger.on("/api/version")) > probed + 8)
+        await stub.ledger.wait_for(lambda ledger: len(ledger.on("/api/version")) > probed + 3)
         stub.release_loads()
         assert (await waiting).whole
         assert len(stub.ledger.loads) == 1

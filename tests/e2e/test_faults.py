@@ -343,7 +343,7 @@ async def test_the_official_clients_hear_of_a_whole_answer_that_was_cut(
 async def test_a_whole_answer_too_large_to_hold_back_is_cut_too(
     stub: StubOllama, foreman: Foreman, db: Path, asked: str
 ) -> None:
-    stub.script(CHAT, Script(tokens=400_000, die=Die.FIN, die_after_bytes=2_000_000))
+    stub.script(CHAT, Script(line_bytes=2_500_000, die=Die.FIN, die_after_bytes=2_000_000))
     got = await post(foreman.url, *chat("llama3", asked, stream=False))
     (entry,) = about(stub, asked)
     assert (got.status, got.whole, hashlib.sha256(got.body).hexdigest()) == (200, False, entry.sha256)

@@ -82,9 +82,10 @@ UPDATE jobs SET
   state=iif(state='queued', 'cancelled', state),
   finished_at=iif(state='queued', :at, NULL),
   error_code=iif(state='queued', 'cancelled', error_code),
-  cancel_requested=1, not_before=0
+  cancel_requested=1, not_before=0, idem_key=NULL
 WHERE id=:id AND state IN ('queued', 'loading', 'working')
 RETURNING state"""
+DETACH: Final = "UPDATE jobs SET mode='detached' WHERE id=? AND finished_at IS NULL"
 STATE_OF_ID: Final = "SELECT state FROM jobs WHERE id=?"
 
 RECOVER_ATTEMPTS: Final = """

@@ -7,7 +7,7 @@
     ├── RequestError          the caller's fault or the moment's; becomes an HTTP answer
     │   ├── ModelNotFound  InvalidModelName  BadRequest  BodyTooLarge  BodyStalled  BodyEncoded
     │   ├── HostRefused  OriginRefused  KeyRefused  NotAllowed
-    │   ├── JobNotFound  JobFinished  IdempotencyConflict  OffsetBeyondEnd  TooMany
+    │   ├── NothingHere  JobNotFound  JobFinished  IdempotencyConflict  OffsetBeyondEnd  TooMany
     │   └── QueueFull  Draining  StorageFull  StorageFailed
     ├── TargetError           what talking to the target can end in; the retry policy reads it
     │   ├── TargetUnreachable nothing was sent
@@ -98,6 +98,12 @@ class NotAllowed(RequestError):
     def __init__(self, message: str, allow: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.allow = allow
+
+
+class NothingHere(RequestError):
+    """A path of foreman's own that it does not have."""
+
+    code = "nothing_here"
 
 
 class JobNotFound(RequestError):

@@ -18,12 +18,13 @@ from foreman.core.job import ACTIVE, Hot, Job, JobState, LoadKey, Mode, NewJob, 
 from foreman.core.submission import Submission
 from foreman.engine.clock import Clock, millis
 from foreman.engine.events import Events
+from foreman.engine.forecast import Forecast
 from foreman.engine.ids import new_id
 from foreman.engine.intake import Intake, Ticket
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Reader
-from foreman.engine.store import Store, Submitted
+from foreman.engine.store import Store
 from foreman.engine.target import Target
 from foreman.engine.worker import Worker
 from foreman.log import log_event
@@ -76,8 +77,9 @@ class Engine:
         )
         self._aside: set[asyncio.Task[None]] = set()
         self.draining = False
-        self.history = History()
+        self.forecast = Forecast(store, jobs, clock, self._preferred)
         self.events = Events(millis(clock))
+        jobs.changed = self.events.publish
         self.started_at = clock.time()
         poller.came_back = jobs.wake.set
 
@@ -94,8 +96,7 @@ class Engine:
         in_flight = await self.store.recover(millis(self.clock), self._rules.drop_attached)
         self._worker.orphaned = in_flight > 0
         self.jobs.depth.fill(await self.store.depth())
-        self.history = History(await self.store.samples())
-        self._worker.history = self.history
+        self._worker.history = self.forecast.history = History(await self.store.samples())
         self._worker.paused = await self.store.paused()
         if self.jobs.depth.total:
             log_event(
@@ -173,8 +174,7 @@ class Engine:
     def paused(self) -> bool:
         return self._worker.paused
 
-    @property
-    def preferred(self) -> Hot:
+    def _preferred(self) -> Hot:
         """What the next claim prefers: the running job's model, else what the target holds."""
         running = self.jobs.running
         return self._worker.hot() if running is None else Hot((str(running.key),), (running.model,))

@@ -80,8 +80,7 @@ class Intake:
         self._check_room(1)
         job, live = self._made(submission)
         self._jobs.expect(live)
-        write = asyncio.ensure_future(self._store.submit(job))
-        submitted = await self._written([live], write)
+        submitted = await self._written([live], self._store.submit(job))
         if submitted.existing is not None:
             self._jobs.refused(live)
             return await self._joined(submitted.existing, same_request=submitted.same_request)
@@ -96,8 +95,7 @@ class Intake:
         lives = [live for _, live in made]
         for live in lives:
             self._jobs.expect(live)
-        write = asyncio.ensure_future(self._store.submit_many([job for job, _ in made]))
-        seqs = await self._written(lives, write)
+        seqs = await self._written(lives, self._store.submit_many([job for job, _ in made]))
         for live, seq in zip(lives, seqs, strict=True):
             live.seq = seq
             self._jobs.queued(live)
@@ -159,7 +157,8 @@ class Intake:
             hash=new.hash,
         )
 
-    async def _written(self, lives: list[Live], write: asyncio.Future[T]) -> T:
+    async def _written(self, lives: list[Live], step: Awaitable[T]) -> T:
+        write = asyncio.ensure_future(step)
         self._submitting += len(lives)
         try:
             return await asyncio.shield(write)

@@ -34,6 +34,7 @@ class Live:
     cancelled: bool = False
     handed_back: bool = False
     busy: int = 0
+    taken_at: float = 0.0  # monotonic seconds
     ended: asyncio.Event = field(default_factory=asyncio.Event)  # how it ended is in the store
 
     def __repr__(self) -> str:

@@ -133,6 +133,7 @@ class Worker:
     async def _run_one(self, claim: Claim) -> Claim | None:
         """Run a claimed job to its end, and return the next one where it came with the settling of this."""
         live = self._jobs.taken(claim)
+        live.taken_at = self._clock.monotonic()
         attempt = Attempt(live, claim, self._target, self._poller, self._clock, self._limits)
         attempt.working = partial(self._note_working, live, claim.job.seq)
         result = await self._supervised(live, attempt)

@@ -57,7 +57,7 @@ _OWN_PATTERNS: Final = tuple((method, re.compile(path.replace("{id}", "[^/]+")))
 
 def table() -> list[web.RouteDef]:
     return [
-        *(web.route(method, path, handler, expect_handler=expected) for method, path, handler in OWN),
+        *(_own(method, path, handler) for method, path, handler in OWN),
         *(web.post(path, queued, expect_handler=expected) for path in QUEUED_PATHS),
         web.get("/", root),
         web.get("/api/tags", tags),
@@ -67,6 +67,12 @@ def table() -> list[web.RouteDef]:
         web.get("/v1/models/{model}", v1_model, allow_head=False),
         web.route("*", "/{path:.*}", everything_else, expect_handler=expected),
     ]
+
+
+def _own(method: str, path: str, handler: Handler) -> web.RouteDef:
+    # aiohttp would give every GET a HEAD by itself.
+    alone = {"allow_head": False} if method == "GET" else {}
+    return web.route(method, path, handler, expect_handler=expected, **alone)
 
 
 async def everything_else(request: web.Request) -> web.StreamResponse:

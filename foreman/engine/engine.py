@@ -14,12 +14,11 @@ from typing import Final, Literal
 
 from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound, StorageFailed, StorageFull
 from foreman.core.estimate import History
-from foreman.core.job import ACTIVE, Hot, Job, JobState, LoadKey, Mode, NewJob, Payload
+from foreman.core.job import ACTIVE, Hot, Job, JobState, Mode
 from foreman.core.submission import Submission
 from foreman.engine.clock import Clock, millis
 from foreman.engine.events import Events
 from foreman.engine.forecast import Forecast
-from foreman.engine.ids import new_id
 from foreman.engine.intake import Intake, Ticket
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.poller import Poller

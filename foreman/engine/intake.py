@@ -206,4 +206,3 @@ def failure_of(job: Job) -> ForemanError:
     if job.state is JobState.CANCELLED:
         return JobCancelled(job.error or "the job was cancelled")
     return JobFailed(job.error or "the answer was too long to be kept", job.error_code or "not_kept")
-

@@ -160,7 +160,9 @@ class Delivery:
         body = b""
         while (chunk := await self._reader.chunk()) is not None:
             body += chunk
-        await response.break_off(self._request, self._last_words(JobFailed(Refusal(head.status, head.headers, body).text, "target_refused")))
+        await response.break_off(
+            self._request, self._last_words(JobFailed(Refusal(head.status, head.headers, body).text, "target_refused"))
+        )
 
     def _last_words(self, error: ForemanError) -> bytes:
         """What to write after the last byte of an answer that broke off; empty where its framing has no room for it."""

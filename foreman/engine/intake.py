@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from foreman.core.errors import (
     ForemanError,
@@ -20,6 +20,12 @@ from foreman.core.errors import (
     QueueFull,
     StorageFailed,
     StorageFull,
+    TargetError,
+    TargetGarbled,
+    TargetLost,
+    TargetSilent,
+    TargetStatus,
+    TargetUnreachable,
 )
 from foreman.core.job import FINISHED, Job, JobState, NewJob
 from foreman.core.submission import Submission
@@ -31,6 +37,11 @@ from foreman.engine.store import Store, Submitted
 from foreman.engine.trouble import StoreTrouble
 
 T = TypeVar("T")
+
+# How an attempt can end before there is an answer, by what is stored of it.
+BEFORE_THE_ANSWER: Final[dict[str | None, type[TargetError]]] = {
+    kind.code: kind for kind in (TargetUnreachable, TargetLost, TargetSilent, TargetGarbled, TargetStatus)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,7 @@ class Intake:
 
         Raises QueueFull, IdempotencyConflict, StorageFull or StorageFailed.
         """
-        twin = self._jobs.twin(submission.client, submission.hash) if submission.again else None
+        twin = self._twin(submission)
         if twin is not None:
             return ticket_of(twin, joined=True)
         self._check_room(1)
@@ -123,6 +134,13 @@ class Intake:
     async def settled(self) -> None:
         """Wait until nothing is left to be written for clients that have gone."""
         await asyncio.gather(*self._aside)
+
+    def _twin(self, submission: Submission) -> Live | None:
+        """The living job that this request made when it was sent before. Where it has a key, the key alone decides."""
+        if not submission.again or submission.idem_key is not None:
+            return None
+        twin = self._jobs.twin(submission.client, submission.hash)
+        return None if twin is None or twin.cancelled or twin.relay.finished else twin
 
     def _check_room(self, count: int) -> None:
         self._trouble.check()
@@ -205,4 +223,6 @@ def failure_of(job: Job) -> ForemanError:
     """What a reader is told of a finished job that left no whole answer."""
     if job.state is JobState.CANCELLED:
         return JobCancelled(job.error or "the job was cancelled")
+    if job.error_code in BEFORE_THE_ANSWER:
+        return BEFORE_THE_ANSWER[job.error_code](job.error or "")
     return JobFailed(job.error or "the answer was too long to be kept", job.error_code or "not_kept")

@@ -14,7 +14,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from foreman.core.errors import ForemanError, JobFailed
-from foreman.core.framing import Framing, framing_of
+from foreman.core.framing import Framing, VerdictKind, Watch, framing_of
 from foreman.core.headers import value_of
 from foreman.core.job import JobState, surface_of
 from foreman.core.ollama import late_error
@@ -26,18 +26,26 @@ from foreman.engine.intake import Ticket
 from foreman.engine.relay import Head, Reader
 from foreman.web.accepted import accepted
 from foreman.web.errors import JOB_HEADER, render
+from foreman.web.jobview import reason_of
 from foreman.web.relayed import Relayed
+from foreman.web.response import ATTEMPT_HEADER
 
 CONTENT_TYPES: Final = {
     Framing.NDJSON: "application/x-ndjson",
     Framing.SSE: "text/event-stream",
     Framing.WHOLE: "application/json",
 }
+# The longest end of a line or an event: what of an answer must be remembered to know whether it stands between two.
+BORDER_BYTES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How a client waits: the framing it asked for, and for how long it is kept in silence (seconds; 0 for ever)."""
+    """How a client waits: the framing it asked for, how long it hears nothing, and how often something after that.
+
+    Both in seconds; without a `heartbeat` (0) it hears nothing for as long as it takes. `may_return`: it sends its
+    request again by itself where the connection fails.
+    """
 
     asked: Framing
     hold: float
@@ -67,9 +75,9 @@ async def answer(request: web.Request, engine: Engine, ticket: Ticket, waiting: 
 
 async def _first_head(reader: Reader, waiting: Waiting) -> Head | None:
     """The head, or None where it does not come within the hold, or within the time the client wished to wait."""
-    patience = waiting.hold or None
-    if waiting.heartbeat == 0:
-        patience = None
+    if waiting.wish.wait == 0:
+        return None
+    patience = waiting.hold if waiting.heartbeat else None
     if waiting.wish.wait is not None:
         patience = waiting.wish.wait
     try:
@@ -90,6 +98,7 @@ class Delivery:
         self._waiting = waiting
         self._framing = waiting.asked
         self._tail = b""
+        self._watch = Watch(Framing.NDJSON, ticket.path)
 
     async def run(self, head: Head | None) -> web.StreamResponse:
         response = self._opened(head)
@@ -101,7 +110,7 @@ class Delivery:
                     await self._refused(response, head)
                     return response
             while (chunk := await self._next(response)) is not None:
-                self._tail = chunk
+                self._note(chunk)
                 await response.write(chunk)
             await response.write_eof()
         except ForemanError as error:
@@ -115,10 +124,12 @@ class Delivery:
         if head is not None:
             self._framing = framing_of(value_of(head.headers, "content-type"))
             response = Relayed(head.status, head.headers)
+            live = self._ticket.live
+            response.headers[ATTEMPT_HEADER] = str(self._ticket.attempt if live is None else live.attempts)
         else:
+            # Which attempt will give the answer is not known yet.
             response = Relayed(200, ((hdrs.CONTENT_TYPE, CONTENT_TYPES[self._framing]),))
         response.headers[JOB_HEADER] = self._ticket.id
-        response.headers["X-Foreman-Attempt"] = str(self._ticket.attempt)
         return response
 
     async def _padded_head(self, response: Relayed) -> Head:
@@ -132,16 +143,26 @@ class Delivery:
 
     async def _next(self, response: Relayed) -> bytes | None:
         """The next bytes; while there are none, heartbeats where the answer has room for them."""
-        if not self._waiting.heartbeat or not may_pad(self._framing, self._tail):
-            return await self._reader.chunk()
-        while True:
+        while self._waiting.heartbeat:
             try:
                 async with asyncio.timeout(self._waiting.heartbeat):
                     return await self._reader.chunk()
             except TimeoutError:
-                # An announced length has no room for more.
-                if response.content_length is None:
+                if self._has_room(response):
                     await response.write(pad(self._framing, await self._words()))
+        return await self._reader.chunk()
+
+    def _note(self, chunk: bytes) -> None:
+        self._tail = (self._tail + chunk[-BORDER_BYTES:])[-BORDER_BYTES:]
+        if self._framing is Framing.NDJSON:
+            self._watch.feed(chunk)
+
+    def _has_room(self, response: Relayed) -> bool:
+        """Whether a heartbeat may be written where the answer stands now."""
+        # An announced length has no room for more, and behind the last line a space would be a line of its own.
+        if response.content_length is not None or not may_pad(self._framing, self._tail):
+            return False
+        return self._watch.verdict(complete=False).kind is VerdictKind.CUT
 
     async def _words(self) -> str:
         """What a heartbeat says of the job, where it can say anything."""
@@ -152,8 +173,10 @@ class Delivery:
         place = await self._engine.forecast.place(live) if live.state is JobState.QUEUED else None
         if place is None:
             return words
-        expected = "" if place.expected_start is None else f" expected_start={place.expected_start:.0f}s"
-        return f"{words} position={place.position} reason={place.reason}{expected}"
+        words += f" position={place.position} reason={reason_of(self._engine, place)}"
+        if place.expected_start is None or self._engine.paused:
+            return words
+        return f"{words} expected_start={place.expected_start:.0f}s"
 
     async def _refused(self, response: Relayed, head: Head) -> None:
         """The target refused the request after foreman had committed itself to 200."""

@@ -37,7 +37,7 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
         "mode": live.mode if live is not None else job.mode,
         "client": job.client,
         "position": outlook.position if queued and outlook else None,
-        "reason": _reason(engine, job, outlook) if queued else None,
+        "reason": reason_of(engine, outlook, delayed=job.not_before > 0) if queued else None,
         "expected_start": outlook.expected_start if queued and outlook and not engine.paused else None,
         "attempts": job.attempts,
         "max_attempts": job.max_attempts,
@@ -108,13 +108,14 @@ def change_view(event: Event) -> dict[str, object]:
     }
 
 
-def _reason(engine: Engine, job: Job, outlook: Outlook | None) -> str | None:
+def reason_of(engine: Engine, outlook: Outlook | None, *, delayed: bool = False) -> str | None:
+    """Why a queued job stands where it stands; `outlook` None where it has no place in the order."""
     if engine.paused:
         return "paused"
     if engine.poller.reachable is False:
         return "target_down"
     if outlook is None:
-        return "delayed" if job.not_before else None
+        return "delayed" if delayed else None
     return outlook.reason
 
 

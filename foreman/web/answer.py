@@ -25,10 +25,9 @@ from foreman.engine.engine import Engine
 from foreman.engine.intake import Ticket
 from foreman.engine.relay import Head, Reader
 from foreman.web.accepted import accepted
-from foreman.web.errors import JOB_HEADER, render
+from foreman.web.errors import ATTEMPT_HEADER, JOB_HEADER, render
 from foreman.web.jobview import reason_of
 from foreman.web.relayed import Relayed
-from foreman.web.response import ATTEMPT_HEADER
 
 CONTENT_TYPES: Final = {
     Framing.NDJSON: "application/x-ndjson",

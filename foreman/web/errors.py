@@ -21,6 +21,8 @@ from foreman.web.paths import route_path
 log = logging.getLogger(__name__)
 
 JOB_HEADER: Final = "X-Foreman-Job"
+ATTEMPT_HEADER: Final = "X-Foreman-Attempt"
+ATTEMPT_HEADER: Final = "X-Foreman-Attempt"
 ERROR_HEADER: Final = "X-Foreman-Error"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -12,12 +12,11 @@ from aiohttp import hdrs, web
 from foreman.core.errors import BadRequest, ForemanError, OffsetBeyondEnd
 from foreman.engine.intake import Ticket
 from foreman.engine.relay import Reader
-from foreman.web.errors import JOB_HEADER
+from foreman.web.errors import ATTEMPT_HEADER, JOB_HEADER
 from foreman.web.jobs import job_id
 from foreman.web.keys import ENGINE
 from foreman.web.relayed import Relayed
 
-ATTEMPT_HEADER: Final = "X-Foreman-Attempt"
 _RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-")
 _OFFSET: Final = re.compile(r"[0-9]{1,18}")
 

@@ -100,7 +100,7 @@ UPDATE jobs INDEXED BY jobs_active SET
   owner=NULL, first_byte_at=NULL
 WHERE state IN ('loading', 'working') AND owner<>:owner"""
 DROP_ATTACHED: Final = """
-UPDATE jobs SET state='cancelled', finished_at=:now, not_before=0, error_code='restarted',
+UPDATE jobs SET state='cancelled', finished_at=:now, not_before=0, idem_key=NULL, error_code='restarted',
   error='foreman was restarted while the client waited'
 WHERE mode='attached' AND seq IN (
   SELECT seq FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0

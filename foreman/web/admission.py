@@ -10,7 +10,6 @@ The order of questions:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qs
 
 from foreman.config import Settings
 from foreman.core import body as bodies
@@ -28,10 +27,12 @@ TRANSCRIPTIONS = "/v1/audio/transcriptions"
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """A request as it came: its cleaned path, its query, headers and whole body, and who asks."""
+    """A request as it came: its cleaned path, its headers and whole body, and who asks.
+
+    Its query is not looked at and goes nowhere: Ollama reads one only for the model of a transcription, behind the form.
+    """
 
     path: str
-    query: str
     headers: Mapping[str, str]
     body: bytes
     client: str
@@ -52,14 +53,18 @@ class Unload:
     model: str
 
 
+def check_encoding(headers: Mapping[str, str]) -> None:
+    """Raises BodyEncoded; no byte of the body need be read for it."""
+    if "zstd" in headers.get("Content-Encoding", "").lower():  # (1)
+        raise BodyEncoded("foreman does not read zstd bodies: send the request uncompressed")
+
+
 async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admitted | Unload | None:
     """What a request is; None where the target would refuse it and had better say so itself.
 
-    Raises BodyEncoded, InvalidModelName or ModelNotFound.
+    Ask `check_encoding` first. Raises InvalidModelName or ModelNotFound.
     """
     path, body = inquiry.path, inquiry.body
-    if "zstd" in inquiry.headers.get("Content-Encoding", "").lower():  # (1)
-        raise BodyEncoded("foreman does not read zstd bodies: send the request uncompressed")
     parsed = _parsed(inquiry)
     if parsed is None or not parsed.model.strip():  # (2)
         return None
@@ -71,8 +76,7 @@ async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admi
     keep_alive = ollama.client_keep_alive(settings.client_keep_alive, parsed.keep_alive, settings.keep_alive)
     if path.startswith("/api/") and keep_alive is not None:
         body = bodies.set_keep_alive(body, keep_alive)
-    sent = f"{path}?{inquiry.query}" if inquiry.query else path
-    payload = Payload(sent, request_headers(inquiry.headers), body)
+    payload = Payload(path, request_headers(inquiry.headers), body)
     submission = Submission(payload, ollama.load_key(name, path, parsed), inquiry.client)
     return Admitted(submission, ollama.framing_asked(path, parsed))  # (5)
 
@@ -80,8 +84,4 @@ async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admi
 def _parsed(inquiry: Inquiry) -> RequestBody | None:
     if inquiry.path != TRANSCRIPTIONS:
         return bodies.read(inquiry.body)
-    # Go's FormValue takes a value from the URL before one from the form.
-    model = parse_qs(inquiry.query).get("model", [""])[0]
-    if model:
-        return RequestBody(model)
     return multipart.read_multipart(inquiry.headers.get("Content-Type", ""), inquiry.body)

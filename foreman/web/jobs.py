@@ -74,7 +74,7 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
     if not isinstance(body, dict):
         raise BadRequest(f"{_field(where, 'body')} must be an object: the body of a request to {path}")
     headers = {"Content-Type": "application/json"}
-    inquiry = Inquiry(path, "", headers, orjson.dumps(body), client_of(request))
+    inquiry = Inquiry(path, headers, orjson.dumps(body), client_of(request))
     try:
         found = await admitted(inquiry, engine.poller, settings)
     except ForemanError as error:

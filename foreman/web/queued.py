@@ -7,7 +7,7 @@ from aiohttp import web
 from foreman.core.job import Mode
 from foreman.core.prefer import preference
 from foreman.core.submission import Submission, checked_key, request_hash
-from foreman.web.admission import Inquiry, Unload, admitted
+from foreman.web.admission import Inquiry, Unload, admitted, check_encoding
 from foreman.web.answer import Waiting, answer
 from foreman.web.bodies import read_body
 from foreman.web.keys import ENGINE, SETTINGS
@@ -22,8 +22,9 @@ RETRY_COUNT = "x-stainless-retry-count"
 async def queued(request: web.Request) -> web.StreamResponse:
     """One inference request, from body to answer."""
     engine, settings = request.app[ENGINE], request.app[SETTINGS]
+    check_encoding(request.headers)
     body = await read_body(request, settings.max_body_bytes)
-    inquiry = Inquiry(route_path(request), request.rel_url.raw_query_string, request.headers, body, client_of(request))
+    inquiry = Inquiry(route_path(request), request.headers, body, client_of(request))
     asked = await admitted(inquiry, engine.poller, settings)
     if asked is None:
         return await forward(request, body)

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound, StorageFailed, StorageFull
 from foreman.core.estimate import History
-from foreman.core.job import ACTIVE, Hot, Job, JobState, Mode
+from foreman.core.job import ACTIVE, FINISHED, Hot, Job, JobState, Mode
 from foreman.core.submission import Submission
 from foreman.engine.clock import Clock, millis
 from foreman.engine.events import Events
@@ -202,7 +202,7 @@ class Engine:
 
         A queued job is cancelled at once, a running one as soon as the target has let go of it; a finished one stays.
         """
-        live = self.jobs.get(job_id)
+        live = self.jobs.get(job_id) or await self._adopted(job_id)
         if live is not None:
             live.cancelled = True
             if live.state in ACTIVE:
@@ -224,6 +224,13 @@ class Engine:
                 outcome=JobState.CANCELLED,
             )
         return state
+
+    async def _adopted(self, job_id: str) -> Live | None:
+        """A job of an earlier process that nobody has touched yet: it is counted, so it must be known to be taken off."""
+        job = await self.store.get(job_id)
+        if job is None or job.state in FINISHED:
+            return None
+        return self.jobs.get(job_id) or self.jobs.adopt(job)
 
     async def drain(self, hurry: asyncio.Event) -> None:
         """Accept nothing more, let the running job end within the drain time (or until `hurry`), hand it back else."""

@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 JOB_HEADER: Final = "X-Foreman-Job"
 ATTEMPT_HEADER: Final = "X-Foreman-Attempt"
-ATTEMPT_HEADER: Final = "X-Foreman-Attempt"
 ERROR_HEADER: Final = "X-Foreman-Error"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

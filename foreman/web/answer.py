@@ -8,6 +8,7 @@
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,10 +25,13 @@ from foreman.core.refusal import Refusal
 from foreman.engine.engine import Engine
 from foreman.engine.intake import Ticket
 from foreman.engine.relay import Head, Reader
+from foreman.log import log_event
 from foreman.web.accepted import accepted
 from foreman.web.errors import ATTEMPT_HEADER, JOB_HEADER, render
 from foreman.web.jobview import reason_of
 from foreman.web.relayed import Relayed
+
+log = logging.getLogger(__name__)
 
 CONTENT_TYPES: Final = {
     Framing.NDJSON: "application/x-ndjson",
@@ -56,12 +60,14 @@ class Waiting:
 async def answer(request: web.Request, engine: Engine, ticket: Ticket, waiting: Waiting) -> web.StreamResponse:
     """Stream a job's answer to the client, or its error where no answer began."""
     reader = ticket.relay.reader()
+    if ticket.joined:
+        log_event(log, logging.INFO, "job_joined", "a request came again: it joins its job", job=ticket.id)
     began = False
     try:
         head = await _first_head(reader, waiting)
-        began = head is not None
         if head is None and waiting.wish.wait is not None:
             return await accepted(engine, ticket, waiting.wish)
+        began = True
         return await Delivery(request, engine, ticket, reader, waiting).run(head)
     except ForemanError as error:
         return render(error, ticket.path, ticket.id)

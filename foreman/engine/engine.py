@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound, StorageFailed, StorageFull
 from foreman.core.estimate import History
-from foreman.core.job import ACTIVE, FINISHED, Hot, Job, JobState, Mode
+from foreman.core.job import ACTIVE, Hot, Job, JobState, Mode
 from foreman.core.submission import Submission
 from foreman.engine.clock import Clock, millis
 from foreman.engine.events import Events
@@ -76,6 +76,7 @@ class Engine:
         )
         self._aside: set[asyncio.Task[None]] = set()
         self.draining = False
+        self._stopping = asyncio.Event()
         self.forecast = Forecast(store, jobs, clock, self._preferred)
         self.events = Events(millis(clock))
         jobs.changed = self.events.publish
@@ -155,7 +156,7 @@ class Engine:
 
     async def ticket(self, job_id: str) -> Ticket:
         """A way to read a job's answer. Raises JobNotFound, or JobCancelled or JobFailed where there is none."""
-        return await self._intake.ticket(await self.job(job_id))
+        return await self._intake.ticket(job_id)
 
     async def detach(self, live: Live) -> None:
         """Let a job run on without its client; on return that is on disk."""
@@ -193,7 +194,10 @@ class Engine:
         return live.mode is Mode.ATTACHED and self._rules.on_client_gone == "cancel"
 
     async def _cancel_later(self, live: Live) -> None:
-        await self.clock.wait(live.ended, RETURN_SECONDS)
+        ended, stopping = (asyncio.create_task(event.wait()) for event in (live.ended, self._stopping))
+        await asyncio.wait((ended, stopping), timeout=RETURN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for wait in (ended, stopping):
+            wait.cancel()
         if self._forsaken(live):
             await self._cancel_quietly(live)
 
@@ -202,7 +206,7 @@ class Engine:
 
         A queued job is cancelled at once, a running one as soon as the target has let go of it; a finished one stays.
         """
-        live = self.jobs.get(job_id) or await self._adopted(job_id)
+        live = await self._intake.live(job_id)
         if live is not None:
             live.cancelled = True
             if live.state in ACTIVE:
@@ -225,16 +229,10 @@ class Engine:
             )
         return state
 
-    async def _adopted(self, job_id: str) -> Live | None:
-        """A job of an earlier process that nobody has touched yet: it is counted, so it must be known to be taken off."""
-        job = await self.store.get(job_id)
-        if job is None or job.state in FINISHED:
-            return None
-        return self.jobs.get(job_id) or self.jobs.adopt(job)
-
     async def drain(self, hurry: asyncio.Event) -> None:
         """Accept nothing more, let the running job end within the drain time (or until `hurry`), hand it back else."""
         self.draining = True
+        self._stopping.set()
         self._worker.stop()
         for live in list(self.jobs):
             if live.state is JobState.QUEUED:

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from foreman.core.errors import (
+    Draining,
     ForemanError,
     IdempotencyConflict,
     JobCancelled,
     JobFailed,
+    JobNotFound,
     QueueFull,
     StorageFailed,
     StorageFull,
@@ -112,17 +114,33 @@ class Intake:
             self._jobs.queued(live)
         return lives
 
-    async def ticket(self, job: Job) -> Ticket:
-        """A way to read a job's answer, wherever it stands. Raises JobCancelled or JobFailed where there is none."""
-        live = self._jobs.get(job.id)
-        if live is not None and live.relay.finished:
+    async def live(self, job_id: str) -> Live | None:
+        """The living job of this id, also one of an earlier process; None for a finished or an unknown one."""
+        while (live := self._jobs.get(job_id)) is None:
+            endings = self._jobs.endings
+            job = await self._store.get(job_id)
+            if job is None or job.state in FINISHED:
+                return None
+            if self._jobs.endings == endings and self._jobs.get(job_id) is None:
+                return self._jobs.adopt(job)
+        return live
+
+    async def ticket(self, job_id: str) -> Ticket:
+        """A way to read a job's answer, wherever it stands.
+
+        Raises JobNotFound, the error of a job that left no answer, or Draining.
+        """
+        live = await self.live(job_id)
+        if live is not None and isinstance(live.relay.error, Draining):
+            raise live.relay.error
+        if live is not None and not live.relay.finished:
+            return ticket_of(live)
+        if live is not None:
             # Its answer is between memory and disk.
             await live.ended.wait()
-            job, live = await self._store.get(job.id) or job, None
-        elif live is None and job.state not in FINISHED:
-            live = self._jobs.adopt(job)
-        if live is not None:
-            return ticket_of(live)
+        job = await self._store.get(job_id)
+        if job is None:
+            raise JobNotFound(f"there is no job {job_id}")
         answer = await self._store.answer(job.id)
         if answer is None:
             raise failure_of(job)
@@ -212,7 +230,12 @@ class Intake:
     async def _joined(self, job: Job, *, same_request: bool) -> Ticket:
         if not same_request:
             raise IdempotencyConflict(f"this Idempotency-Key was used for another request, job {job.id}", job.id)
-        return dataclasses.replace(await self.ticket(job), joined=True)
+        try:
+            return dataclasses.replace(await self.ticket(job.id), joined=True)
+        except (JobCancelled, JobFailed, TargetError) as error:
+            relay = self._jobs.relay()
+            relay.finish(error)
+            return Ticket(job.id, job.path, job.attempts, relay, None, joined=True)
 
 
 def ticket_of(live: Live, *, joined: bool = False) -> Ticket:

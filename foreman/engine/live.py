@@ -93,6 +93,7 @@ class LiveJobs:
         self.changed: Callable[[Live], None] = lambda _: None
         self.depth = Depth()
         self.running: Live | None = None
+        self.endings = 0  # how many have left; who reads the store beside it can tell whether its answer is old
         self.wake = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -176,6 +177,7 @@ class LiveJobs:
         live.state = state
         live.attempt = None
         self._drop(live)
+        self.endings += 1
         live.ended.set()
         self.changed(live)
 

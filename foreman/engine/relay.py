@@ -125,9 +125,9 @@ class Relay:
         whole = self.complete and self.error is None
         return Answer(self.head.status, self.head.headers, b"".join(self._chunks) if self.complete else b"", whole)
 
-    def reader(self, skip: int = 0) -> "Reader":
-        """A reader of the answer without its first `skip` bytes; cut off from the start where the beginning is gone."""
-        reader = Reader(self, skip)
+    def reader(self) -> "Reader":
+        """A reader of the whole answer; cut off from the start where the beginning is gone."""
+        reader = Reader(self)
         if self._base:
             reader.cut()
         else:
@@ -186,12 +186,16 @@ class Reader:
 
     __slots__ = ("_cut", "_relay", "_skip", "_waiter", "at")
 
-    def __init__(self, relay: Relay, skip: int = 0) -> None:
+    def __init__(self, relay: Relay) -> None:
         self._relay = relay
-        self._skip = skip
+        self._skip = 0
         self._waiter: asyncio.Future[None] | None = None
         self._cut = False
         self.at = 0
+
+    def skip(self, size: int) -> None:
+        """Leave out the first `size` bytes. To be said before the first is read."""
+        self._skip = size
 
     async def head(self) -> Head:
         """Wait for status and headers. Raises the relay's error where there will be none."""

@@ -29,7 +29,7 @@ TRANSCRIPTIONS = "/v1/audio/transcriptions"
 class Inquiry:
     """A request as it came: its cleaned path, its headers and whole body, and who asks.
 
-    Its query is not looked at and goes nowhere: Ollama reads one only for the model of a transcription, behind the form.
+    Its query goes nowhere: Ollama would read one for the model of a transcription, behind the back of the form.
     """
 
     path: str

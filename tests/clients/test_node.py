@@ -64,7 +64,8 @@ async def outwaited(
         asked = asyncio.create_task(ask(foreman, client, stream=stream, limit=limit))
         entry = await stub.ledger.held(timeout=30)
         gave_up = await ask(silent, client, stream=stream, limit=limit)
-        assert "UND_ERR_HEADERS_TIMEOUT" in gave_up["error"]
+        # The SDK of OpenAI says it in words of its own; its own limit is ten minutes.
+        assert "UND_ERR_HEADERS_TIMEOUT" in gave_up["error"] or gave_up["error"] == "Error: Request timed out."
         assert not asked.done()
         stub.release(entry.path)
         return await asked
@@ -81,7 +82,7 @@ async def test_an_answer_that_comes_after_the_clients_own_limit_arrives_whole(
 LATE = {
     "refused": Script(hold=0, status=400, error="no such thing"),
     "lost": Script(hold=0, die=Die.FIN),
-    "cut": Script(hold=0, die=Die.FIN, die_after_bytes=700),
+    "cut": Script(hold=0, die=Die.FIN, die_after_bytes=150),
 }
 
 

@@ -6,10 +6,10 @@ import pytest
 from aiohttp import web
 
 from foreman.core.ollama import EMBEDDING_PATHS, QUEUED_PATHS
-from foreman.web.queued import queued
-from foreman.web.errors import is_own
-from foreman.web.routes import METHODS, OWN, everything_else, table
 from foreman.testing import StubOllama
+from foreman.web.errors import is_own
+from foreman.web.queued import queued
+from foreman.web.routes import METHODS, OWN, everything_else, table
 from tests.e2e.raw import Connection, connected
 from tests.web.conftest import Front
 

@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+MARK ?= clients and not long
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 
-.PHONY: run test demo check lint types tests lock bench clean
+.PHONY: run test demo check lint types tests test-clients lock bench clean
 
 run: $(VENV)/.run  ## serve on 127.0.0.1:11435 in front of the Ollama on 127.0.0.1:11434 (or the bundled stub)
 	@$(BIN)/foreman serve --stub-if-absent $(ARGS)
@@ -25,6 +26,13 @@ types: $(VENV)/.dev
 
 tests: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-clients: $(VENV)/.dev tests/clients/node_modules/.package-lock.json  ## the clients of Node, from npm; needs Node 20
+	$(BIN)/python -m pytest tests/clients -m '$(MARK)' $(ARGS)
+
+tests/clients/node_modules/.package-lock.json: tests/clients/package.json tests/clients/package-lock.json
+	npm ci --prefix tests/clients --no-audit --no-fund
+	@touch $@
 
 bench: $(VENV)/.dev  ## load and overhead against the stub
 	@$(BIN)/python -m bench $(ARGS)

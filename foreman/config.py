@@ -173,6 +173,21 @@ class Settings:
             "a client was waiting on.",
         ),
     )
+    hold_seconds: float = field(
+        default=10.0,
+        metadata=_of(
+            SECONDS,
+            "For how long a waiting client hears nothing, so that an early error keeps its status. Then heartbeats.",
+            0.0,
+            DAY_SECONDS,
+        ),
+    )
+    heartbeat_seconds: float = field(
+        default=10.0,
+        metadata=_of(
+            SECONDS, "How often a waiting client gets a heartbeat, so that nothing gives up; 0 is never.", 0.0, 3600.0
+        ),
+    )
     max_queued: int = field(
         default=10_000, metadata=_of(COUNT, "How many jobs may wait; the next one is refused with 503.", 1, 10_000_000)
     )

@@ -16,7 +16,7 @@ from foreman.core.errors import ConfigError, ForemanError, StartupError
 from foreman.core.job import TRANSITIONS, JobState
 from foreman.core.ollama import EMBEDDING_PATHS, LOAD_OPTIONS, QUEUED_PATHS
 from foreman.web.errors import headers_of, status_of
-from foreman.web.routes import METHODS
+from foreman.web.routes import METHODS, OWN
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -156,28 +156,34 @@ def check_make(words: list[str]) -> None:
             check_foreman(["serve", *shlex.split(value)])
 
 
-CURL_FLAGS = {"-d": 1, "-H": 1, "-i": 0, "-N": 0, "-s": 0, "-sS": 0}
+CURL_FLAGS = {"-d": 1, "-H": 1, "-X": 1, "-i": 0, "-N": 0, "-s": 0, "-sS": 0}
 PASSED_ON = {"/api/show", "/api/pull", *EMBEDDING_PATHS}
 
 
 def check_curl(words: list[str]) -> None:
-    """A known flag, a path that foreman or Ollama knows, and a body that is JSON."""
-    url, body = "", None
+    """A known flag, a path that foreman or Ollama knows, a method it takes, and a body that is JSON."""
+    url, body, method = "", None, ""
     rest = iter(words)
     for word in rest:
         if word.startswith("-"):
             value = next(rest) if CURL_FLAGS[word] else ""
             body = value if word == "-d" else body
+            method = value if word == "-X" else method
         else:
             assert url == ""
             url = word
     parts = urlsplit(url)
     assert (parts.scheme, parts.port) == ("http", 11435)
-    assert parts.path in METHODS or parts.path in PASSED_ON
+    method = method or ("GET" if body is None else "POST")
+    own = {known for known, path, _ in OWN if re.fullmatch(path.replace("{id}", "[0-9A-Z]{26}"), parts.path)}
+    assert own or parts.path in METHODS or parts.path in PASSED_ON
+    if own or parts.path in METHODS:
+        assert method in own or method in METHODS[parts.path]
     if body is not None:
-        assert json.loads(body)["model"]
-    if parts.path in METHODS:
-        assert ("GET" if body is None else "POST") in METHODS[parts.path]
+        said = json.loads(body)
+        for job in said if isinstance(said, list) else [said]:
+            assert (job["body"] if parts.path == "/jobs" else job)["model"]
+            assert parts.path != "/jobs" or job["path"] in QUEUED_PATHS
 
 
 def test_the_checks_of_commands_find_what_is_wrong() -> None:

@@ -7,6 +7,7 @@
     ├── RequestError          the caller's fault or the moment's; becomes an HTTP answer
     │   ├── ModelNotFound  InvalidModelName  BadRequest  BodyTooLarge  BodyStalled  BodyEncoded
     │   ├── HostRefused  OriginRefused  KeyRefused  NotAllowed
+    │   ├── NothingHere  JobNotFound  JobFinished  IdempotencyConflict  OffsetBeyondEnd  TooMany
     │   └── QueueFull  Draining  StorageFull  StorageFailed
     ├── TargetError           what talking to the target can end in; the retry policy reads it
     │   ├── TargetUnreachable nothing was sent
@@ -97,6 +98,46 @@ class NotAllowed(RequestError):
     def __init__(self, message: str, allow: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.allow = allow
+
+
+class NothingHere(RequestError):
+    """A path of foreman's own that it does not have."""
+
+    code = "nothing_here"
+
+
+class JobNotFound(RequestError):
+    code = "job_not_found"
+
+
+class JobFinished(RequestError):
+    """What was asked for cannot be done to a finished job, or only to one."""
+
+    code = "job_finished"
+
+
+class IdempotencyConflict(RequestError):
+    """The key stands for another request, that of job `job_id`."""
+
+    code = "idempotency_conflict"
+
+    def __init__(self, message: str, job_id: str = "") -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class OffsetBeyondEnd(RequestError):
+    """`size` is how long the answer is, in bytes."""
+
+    code = "offset_beyond_end"
+
+    def __init__(self, message: str, size: int = 0) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+class TooMany(RequestError):
+    code = "too_many"
 
 
 class QueueFull(RequestError):

@@ -116,6 +116,13 @@ def _is_empty(path: str, body: RequestBody) -> bool:
     return (path == GENERATE and not body.has_prompt) or (path == CHAT and not body.has_messages)
 
 
+def framing_asked(path: str, body: RequestBody) -> Framing:
+    """The framing of the answer if all goes well: /api streams unless told not to, /v1 only if told to."""
+    if path.startswith("/api/"):
+        return Framing.WHOLE if body.stream is False or _is_empty(path, body) else Framing.NDJSON
+    return Framing.SSE if body.stream else Framing.WHOLE
+
+
 def missing_model(path: str, model: str) -> str:
     """What Ollama says on `path` (a request's, or /v1/models/...) of a model it does not have; `model` as sent."""
     if path in EMBEDDING_PATHS:

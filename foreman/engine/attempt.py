@@ -10,7 +10,7 @@ from typing import Final
 from foreman.core.errors import ForemanError, JobCancelled, JobFailed, TargetCut, TargetError, TargetSilent
 from foreman.core.framing import Framing, Verdict, VerdictKind, Watch, framing_of
 from foreman.core.headers import value_of
-from foreman.core.job import Answer, Claim, HandBack, JobState, Outcome, Stats
+from foreman.core.job import Answer, Claim, HandBack, JobState, Mode, Outcome, Stats
 from foreman.core.refusal import Refusal
 from foreman.core.retry import Retry, Wait, after_error, after_status
 from foreman.engine.clock import Clock, millis
@@ -89,7 +89,7 @@ class Attempt:
             chunk = await exchange.read(self._limits.idle)
         return bytes(body) + chunk
 
-    async def _relay(self, exchange: Exchange, head: Head, watch: Watch, chunk: bytes) -> Outcome:
+    async def _relay(self, exchange: Exchange, head: Head, watch: Watch, chunk: bytes) -> Result:
         """Pass the answer on as it comes. From here on nothing is tried again."""
         relay = self._live.relay
         relay.begin(head)
@@ -103,13 +103,18 @@ class Attempt:
             broken = error
         return self._judged(watch.verdict(broken is None), broken)
 
-    def _judged(self, verdict: Verdict, broken: TargetError | None) -> Outcome:
+    def _judged(self, verdict: Verdict, broken: TargetError | None) -> Result:
         if verdict.kind is VerdictKind.DONE:
             return self._outcome(JobState.DONE, verdict=verdict)
         if verdict.kind is VerdictKind.FAILED:
             # The target told the client itself, and ends its answer normally after that.
             return self._outcome(JobState.FAILED, "target_failed", verdict.message, verdict=verdict)
         broken = broken or TargetCut("the target ended its answer before it was complete")
+        job = self._claim.job
+        if self._live.mode is Mode.DETACHED and job.attempts < job.max_attempts:
+            # Nobody waits on a connection, so nobody takes the first part for the beginning of the second.
+            delay = self._limits.retry.delay(job.attempts, self._clock.jitter())
+            return self._back(delay, broken.code, str(broken), counted=True)
         self.error = JobFailed(str(broken), broken.code)
         outcome = self._outcome(JobState.FAILED, broken.code, str(broken), verdict=verdict)
         # Readers hear of it now: a target that fell silent can be slow to let go.

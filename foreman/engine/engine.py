@@ -8,18 +8,22 @@ Rules:
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from foreman.core.errors import Draining, ForemanError, JobCancelled, QueueFull, StorageFailed, StorageFull
-from foreman.core.job import ACTIVE, JobState, LoadKey, Mode, NewJob, Payload
+from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound, StorageFailed, StorageFull
+from foreman.core.estimate import History
+from foreman.core.job import ACTIVE, Hot, Job, JobState, Mode
+from foreman.core.submission import Submission
 from foreman.engine.clock import Clock, millis
-from foreman.engine.ids import new_id
+from foreman.engine.events import Events
+from foreman.engine.forecast import Forecast
+from foreman.engine.intake import Intake, Ticket
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Reader
-from foreman.engine.store import Store, Submitted
+from foreman.engine.store import Store
 from foreman.engine.target import Target
 from foreman.engine.worker import Worker
 from foreman.log import log_event
@@ -27,6 +31,8 @@ from foreman.log import log_event
 log = logging.getLogger(__name__)
 
 RETENTION_SECONDS: Final = 60.0
+# How long a client that retries by itself has to come back: the official SDKs wait at most 8 seconds.
+RETURN_SECONDS: Final = 10.0
 # After the drain: how long the worker may take to write down how the last job ended.
 SETTLE_SECONDS: Final = 10.0
 # The same where somebody asked twice to stop.
@@ -59,9 +65,21 @@ class Engine:
         self.clock = clock
         self._worker = worker
         self._rules = rules
-        self._submitting = 0
+        self._intake = Intake(
+            store,
+            jobs,
+            clock,
+            worker.trouble,
+            self._cancel_quietly,
+            max_queued=rules.max_queued,
+            max_attempts=rules.max_attempts,
+        )
         self._aside: set[asyncio.Task[None]] = set()
         self.draining = False
+        self._stopping = asyncio.Event()
+        self.forecast = Forecast(store, jobs, clock, self._preferred)
+        self.events = Events(millis(clock))
+        jobs.changed = self.events.publish
         self.started_at = clock.time()
         poller.came_back = jobs.wake.set
 
@@ -78,6 +96,8 @@ class Engine:
         in_flight = await self.store.recover(millis(self.clock), self._rules.drop_attached)
         self._worker.orphaned = in_flight > 0
         self.jobs.depth.fill(await self.store.depth())
+        self._worker.history = self.forecast.history = History(await self.store.samples())
+        self._worker.paused = await self.store.paused()
         if self.jobs.depth.total:
             log_event(
                 log,
@@ -99,47 +119,94 @@ class Engine:
             for task in aside:
                 task.cancel()
 
-    async def submit(self, payload: Payload, key: LoadKey, client: str, mode: Mode = Mode.ATTACHED) -> Live:
-        """Accept a job; on return it is on disk. Raises QueueFull, Draining, StorageFull or StorageFailed."""
-        if self.draining:
-            raise Draining("foreman is shutting down")
-        if self.jobs.depth.total + self._submitting >= self._rules.max_queued:
-            raise QueueFull(f"the queue is full: {self._rules.max_queued} jobs wait already")
-        self._worker.trouble.check()
-        now = millis(self.clock)
-        job = NewJob(new_id(now), key.model, key, mode, payload, self._rules.max_attempts, now, client)
-        live = Live(job.id, job.model, key, payload.path, client, self.jobs.relay(), now, mode)
-        self.jobs.expect(live)
-        self._submitting += 1
-        write = asyncio.ensure_future(self.store.submit(job))
-        try:
-            await asyncio.shield(write)
-        except asyncio.CancelledError:
-            self._go_on(self._withdraw(live, write))
-            raise
-        except (StorageFull, StorageFailed) as error:
-            self.jobs.refused(live)
-            self._worker.trouble.begin(error)
-            raise
-        finally:
-            self._submitting -= 1
-        self.jobs.queued(live)
+    async def submit(self, submission: Submission) -> Ticket:
+        """Accept a job, or join the one that this request already is; on return it is on disk.
+
+        Raises Draining, QueueFull, IdempotencyConflict, StorageFull or StorageFailed.
+        """
+        self._check_open()
+        return await self._intake.submit(submission)
+
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[Live]:
+        """Accept all of them in one step, or none. Raises Draining, QueueFull, StorageFull or StorageFailed."""
+        self._check_open()
+        return await self._intake.submit_many(submissions)
+
+    async def retry(self, job_id: str) -> Live:
+        """Submit a failed or cancelled job's request again, as a detached job of its own.
+
+        Raises JobNotFound, JobFinished (where it is not finished, or done), and as `submit_many`.
+        """
+        job = await self.job(job_id)
+        payload = await self.store.payload(job_id)
+        if payload is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        if job.state not in (JobState.FAILED, JobState.CANCELLED):
+            raise JobFinished(f"job {job_id} is {job.state}: only failed and cancelled jobs can be tried again")
+        again = Submission(payload, job.load_key, job.client, Mode.DETACHED, retry_of=job_id)
+        (live,) = await self.submit_many([again])
         return live
 
-    def left(self, live: Live, reader: Reader) -> None:
-        """A reader is gone. An attached job that nobody reads any more is cancelled, if the settings say so."""
+    async def job(self, job_id: str) -> Job:
+        """A job as the store knows it. Raises JobNotFound."""
+        job = await self.store.get(job_id)
+        if job is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        return job
+
+    async def ticket(self, job_id: str) -> Ticket:
+        """A way to read a job's answer. Raises JobNotFound, or JobCancelled or JobFailed where there is none."""
+        return await self._intake.ticket(job_id)
+
+    async def detach(self, live: Live) -> None:
+        """Let a job run on without its client; on return that is on disk."""
+        await self.store.detach(live.id)
+        live.mode = Mode.DETACHED
+
+    async def pause(self, paused: bool) -> None:
+        """Begin no further job, or go on; on return that is on disk. The running job ends as always."""
+        await self.store.set_paused(paused, millis(self.clock))
+        self._worker.paused = paused
+        self.jobs.wake.set()
+        log_event(log, logging.INFO, "paused" if paused else "resumed", "the queue is paused" if paused else "goes on")
+
+    @property
+    def paused(self) -> bool:
+        return self._worker.paused
+
+    def _preferred(self) -> Hot:
+        """What the next claim prefers: the running job's model, else what the target holds."""
+        running = self.jobs.running
+        return self._worker.hot() if running is None else Hot((str(running.key),), (running.model,))
+
+    def left(self, live: Live, reader: Reader, *, may_return: bool = False) -> None:
+        """A reader is gone. An attached job that nobody reads any more is cancelled, if the settings say so.
+
+        `may_return`: its client sends a request again by itself when a connection fails, so it gets time for that.
+        """
         reader.leave()
+        if self._forsaken(live):
+            self._go_on(self._cancel_later(live) if may_return else self._cancel_quietly(live))
+
+    def _forsaken(self, live: Live) -> bool:
         if live.relay.finished or live.relay.readers or self.draining:
-            return
-        if live.mode is Mode.ATTACHED and self._rules.on_client_gone == "cancel":
-            self._go_on(self._cancel_quietly(live))
+            return False
+        return live.mode is Mode.ATTACHED and self._rules.on_client_gone == "cancel"
+
+    async def _cancel_later(self, live: Live) -> None:
+        ended, stopping = (asyncio.create_task(event.wait()) for event in (live.ended, self._stopping))
+        await asyncio.wait((ended, stopping), timeout=RETURN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for wait in (ended, stopping):
+            wait.cancel()
+        if self._forsaken(live):
+            await self._cancel_quietly(live)
 
     async def cancel(self, job_id: str) -> JobState | None:
         """Cancel a job wherever it stands: the state it is in now, None for an unknown one.
 
         A queued job is cancelled at once, a running one as soon as the target has let go of it; a finished one stays.
         """
-        live = self.jobs.get(job_id)
+        live = await self._intake.live(job_id)
         if live is not None:
             live.cancelled = True
             if live.state in ACTIVE:
@@ -165,6 +232,7 @@ class Engine:
     async def drain(self, hurry: asyncio.Event) -> None:
         """Accept nothing more, let the running job end within the drain time (or until `hurry`), hand it back else."""
         self.draining = True
+        self._stopping.set()
         self._worker.stop()
         for live in list(self.jobs):
             if live.state is JobState.QUEUED:
@@ -182,6 +250,10 @@ class Engine:
         for wait in waits:
             wait.cancel()
 
+    def _check_open(self) -> None:
+        if self.draining:
+            raise Draining("foreman is shutting down")
+
     def _hand_back(self) -> None:
         running = self.jobs.running
         if running is not None and running.attempt is not None:
@@ -190,6 +262,7 @@ class Engine:
 
     async def settled(self) -> None:
         """Wait until nothing is left to be written for clients that have gone."""
+        await self._intake.settled()
         await asyncio.gather(*self._aside)
 
     def _stop(self, live: Live) -> None:
@@ -202,16 +275,6 @@ class Engine:
             )
         elif not live.attempt.cancelling():  # a second one would end the wait for the target to let go of the job
             live.attempt.cancel()
-
-    async def _withdraw(self, live: Live, write: asyncio.Future[Submitted]) -> None:
-        """The client left while its job was on the way to disk: cancel it there."""
-        try:
-            await write
-        except ForemanError:
-            self.jobs.refused(live)
-            return
-        self.jobs.queued(live)
-        await self._cancel_quietly(live)
 
     async def _cancel_quietly(self, live: Live) -> None:
         """Cancel for a client that is gone. A store that takes no writes does not matter: the worker skips the job."""

@@ -9,16 +9,22 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from foreman.core.job import JobState, Mode
+from foreman.engine.live import Live
+
 KEPT: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`name` is what it is about, `data` one line of JSON."""
+    """A change of a job: what it was right after it."""
 
     number: int
-    name: str
-    data: bytes
+    live: Live
+    state: JobState
+    mode: Mode
+    attempts: int
+    output_bytes: int
 
 
 class Events:
@@ -37,14 +43,9 @@ class Events:
     def __repr__(self) -> str:
         return f"<Events {self.last - self._first + 1} so far, {len(self._waiters)} waiting>"
 
-    @property
-    def followed(self) -> bool:
-        """Whether anybody waits for news; where nobody does, nothing need be composed."""
-        return bool(self._waiters)
-
-    def publish(self, name: str, data: bytes) -> None:
+    def publish(self, live: Live) -> None:
         self.last += 1
-        self._kept.append(Event(self.last, name, data))
+        self._kept.append(Event(self.last, live, live.state, live.mode, live.attempts, live.relay.size))
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)

@@ -6,10 +6,10 @@ too slow to ask for. Counts follow the results of the store, never the intention
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from foreman.core.job import Claim, Hot, JobState, LoadKey, Mode
+from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode
 from foreman.engine.relay import Budget, Relay
 
 
@@ -25,12 +25,17 @@ class Live:
     relay: Relay
     created_at: int
     mode: Mode = Mode.ATTACHED
+    seq: int = 0  # its place in the order of arrival, once the store has told it
+    attempts: int = 0
+    hash: bytes | None = None  # of its request, where that may come again
     state: JobState = JobState.QUEUED
     loading: bool = False  # its model is being loaded right now
     attempt: asyncio.Task[object] | None = None
     cancelled: bool = False
     handed_back: bool = False
     busy: int = 0
+    taken_at: float = 0.0  # monotonic seconds
+    ended: asyncio.Event = field(default_factory=asyncio.Event)  # how it ended is in the store
 
     def __repr__(self) -> str:
         return f"<Live {self.id} {self.state} {self.key} {self.relay!r}>"
@@ -84,8 +89,11 @@ class LiveJobs:
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._by_id: dict[str, Live] = {}
+        self._by_request: dict[tuple[str, bytes], Live] = {}
+        self.changed: Callable[[Live], None] = lambda _: None
         self.depth = Depth()
         self.running: Live | None = None
+        self.endings = 0  # how many have left; who reads the store beside it can tell whether its answer is old
         self.wake = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -111,27 +119,42 @@ class LiveJobs:
     def expect(self, live: Live) -> None:
         """It is on its way to the store. It must be known before it is there: the worker may be told first."""
         self._by_id[live.id] = live
+        if live.hash is not None:
+            self._by_request[live.client, live.hash] = live
 
     def refused(self, live: Live) -> None:
         """The store did not take it."""
-        self._by_id.pop(live.id, None)
+        self._drop(live)
+
+    def twin(self, client: str, request: bytes | None) -> Live | None:
+        """The living job that came of the same request of the same client."""
+        return None if request is None else self._by_request.get((client, request))
+
+    def adopt(self, job: Job) -> Live:
+        """A job of an earlier process, so that its answer can be waited for; it is counted already."""
+        live = Live(job.id, job.model, job.load_key, job.path, job.client, self.relay(), job.created_at, job.mode)
+        live.seq, live.attempts, live.state = job.seq, job.attempts, job.state
+        self._by_id[live.id] = live
+        return live
 
     def queued(self, live: Live) -> None:
         """The store has it: count it and wake the worker."""
         self.depth.add(live.model, str(live.key))
         self.wake.set()
+        self.changed(live)
 
     def taken(self, claim: Claim) -> Live:
         """The worker has claimed it. A job of an earlier process gets its relay only now."""
         job = claim.job
         live = self._by_id.get(job.id)
         if live is None:
-            live = Live(job.id, job.model, job.load_key, job.path, job.client, self.relay(), job.created_at, job.mode)
-            self._by_id[live.id] = live
+            live = self.adopt(job)
         self.depth.remove(job.model, str(job.load_key))
         live.state = JobState.LOADING
+        live.attempts = job.attempts
         live.cancelled = live.cancelled or job.cancel_requested
         self.running = live
+        self.changed(live)
         return live
 
     def returned(self, live: Live) -> None:
@@ -140,6 +163,10 @@ class LiveJobs:
         live.attempt = None
         self.running = None
         self.depth.add(live.model, str(live.key))
+        if live.relay.finished:
+            # Its readers were told that this attempt has failed; the next one gets a relay of its own.
+            live.relay = self.relay()
+        self.changed(live)
 
     def gone(self, live: Live, state: JobState) -> None:
         """It is finished; who still reads holds the relay."""
@@ -149,4 +176,12 @@ class LiveJobs:
             self.running = None
         live.state = state
         live.attempt = None
+        self._drop(live)
+        self.endings += 1
+        live.ended.set()
+        self.changed(live)
+
+    def _drop(self, live: Live) -> None:
         self._by_id.pop(live.id, None)
+        if live.hash is not None and self._by_request.get((live.client, live.hash)) is live:
+            del self._by_request[live.client, live.hash]

@@ -110,6 +110,14 @@ class Relay:
             self._wake()
             self._let_go()
 
+    def fill(self, head: Head, body: bytes, error: ForemanError | None) -> None:
+        """Hold a finished answer from the store for the readers to come; the last to leave lets go of it."""
+        self.begin(head)
+        if body:
+            self.feed(body)
+        self.finished = True
+        self.error = error
+
     def answer(self) -> Answer | None:
         """What is to be kept, or None where no answer began. Ask before `finish`: nothing is held for ever."""
         if self.head is None:
@@ -118,7 +126,7 @@ class Relay:
         return Answer(self.head.status, self.head.headers, b"".join(self._chunks) if self.complete else b"", whole)
 
     def reader(self) -> "Reader":
-        """A reader of the whole answer; cut off from the start where its first bytes are gone."""
+        """A reader of the whole answer; cut off from the start where the beginning is gone."""
         reader = Reader(self)
         if self._base:
             reader.cut()
@@ -176,13 +184,18 @@ class Relay:
 class Reader:
     """One reader's place in a relay. `leave()` must be called in the end, whatever happens."""
 
-    __slots__ = ("_cut", "_relay", "_waiter", "at")
+    __slots__ = ("_cut", "_relay", "_skip", "_waiter", "at")
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
+        self._skip = 0
         self._waiter: asyncio.Future[None] | None = None
         self._cut = False
         self.at = 0
+
+    def skip(self, size: int) -> None:
+        """Leave out the first `size` bytes. To be said before the first is read."""
+        self._skip = size
 
     async def head(self) -> Head:
         """Wait for status and headers. Raises the relay's error where there will be none."""
@@ -199,7 +212,13 @@ class Reader:
                 raise ReaderCut("the answer was not read for so long that it had to be given up")
             if (found := self._relay.chunks_from(self.at)) is not None:
                 chunk, self.at = found
-                return chunk
+                if self._skip:
+                    skipped = min(self._skip, len(chunk))
+                    self._skip -= skipped
+                    chunk = chunk[skipped:]
+                if chunk:
+                    return chunk
+                continue
             if self._relay.finished:
                 if self._relay.error is not None:
                     raise self._relay.error

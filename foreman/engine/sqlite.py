@@ -112,6 +112,9 @@ class SqliteStore:
     async def forget(self, id: str) -> bool:  # noqa: A002
         return await self._writer.run(partial(steps.forget, id_=id))
 
+    async def detach(self, id: str) -> bool:  # noqa: A002
+        return await self._writer.run(partial(steps.detach, id_=id))
+
     async def set_paused(self, paused: bool, at: int) -> None:
         await self._writer.run(partial(steps.set_paused, paused=paused, at=at))
 

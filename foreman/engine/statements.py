@@ -82,9 +82,10 @@ UPDATE jobs SET
   state=iif(state='queued', 'cancelled', state),
   finished_at=iif(state='queued', :at, NULL),
   error_code=iif(state='queued', 'cancelled', error_code),
-  cancel_requested=1, not_before=0
+  cancel_requested=1, not_before=0, idem_key=NULL
 WHERE id=:id AND state IN ('queued', 'loading', 'working')
 RETURNING state"""
+DETACH: Final = "UPDATE jobs SET mode='detached' WHERE id=? AND finished_at IS NULL"
 STATE_OF_ID: Final = "SELECT state FROM jobs WHERE id=?"
 
 RECOVER_ATTEMPTS: Final = """
@@ -99,7 +100,7 @@ UPDATE jobs INDEXED BY jobs_active SET
   owner=NULL, first_byte_at=NULL
 WHERE state IN ('loading', 'working') AND owner<>:owner"""
 DROP_ATTACHED: Final = """
-UPDATE jobs SET state='cancelled', finished_at=:now, not_before=0, error_code='restarted',
+UPDATE jobs SET state='cancelled', finished_at=:now, not_before=0, idem_key=NULL, error_code='restarted',
   error='foreman was restarted while the client waited'
 WHERE mode='attached' AND seq IN (
   SELECT seq FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0

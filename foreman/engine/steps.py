@@ -212,6 +212,10 @@ def forget(db: sqlite3.Connection, id_: str) -> bool:
     return db.execute(sql.FORGET_ONE, (id_,)).rowcount > 0
 
 
+def detach(db: sqlite3.Connection, id_: str) -> bool:
+    return db.execute(sql.DETACH, (id_,)).rowcount > 0
+
+
 def set_paused(db: sqlite3.Connection, paused: bool, at: int) -> None:
     if paused:
         db.execute(sql.PAUSE, (str(at),))

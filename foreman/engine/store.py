@@ -131,6 +131,9 @@ class Store(Protocol):
     async def forget(self, id: str) -> bool:  # noqa: A002
         """Delete a finished job with its bodies, also one that is kept; False for one unknown or not finished."""
 
+    async def detach(self, id: str) -> bool:  # noqa: A002
+        """Have an unfinished job run on without its client; False for any other."""
+
     async def set_paused(self, paused: bool, at: int) -> None:
         """Note for this process and those that follow that no job is to be begun, or that jobs may be again."""
 

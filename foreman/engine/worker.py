@@ -11,9 +11,11 @@ Rules:
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from foreman.core.errors import Draining, ForemanError, JobFailed, StorageFailed, StorageFull
+from foreman.core.estimate import History, Sample
 from foreman.core.job import Claim, HandBack, Hot, JobState, Outcome
 from foreman.core.residency import hot
 from foreman.engine.attempt import Attempt, Result
@@ -52,6 +54,8 @@ class Worker:
         self._limits = limits
         self._stop_asked = asyncio.Event()
         self._pause = asyncio.Event()  # never set: only waited for
+        self.paused = False  # no job is begun
+        self.history = History()
         self.orphaned = False  # an earlier process died with a job in flight
         self.idle = asyncio.Event()
         self.trouble = StoreTrouble()
@@ -86,7 +90,7 @@ class Worker:
             self._jobs.wake.clear()
             if self._stopping():
                 return None
-            if self._jobs.depth.total == 0:
+            if self._jobs.depth.total == 0 or self.paused:
                 await self._jobs.wake.wait()
                 continue
             preferred = await self._preferred()
@@ -116,26 +120,32 @@ class Worker:
 
     async def _preferred(self) -> Hot:
         """What the next claim should prefer. Before a swap the target is asked again: others may use it too."""
-        preferred = self._hot()
+        preferred = self.hot()
         if not self._jobs.depth.matches(preferred):
             await self._poller.look(max_age=SWAP_SECONDS)
-            preferred = self._hot()
+            preferred = self.hot()
         return preferred
 
-    def _hot(self) -> Hot:
+    def hot(self) -> Hot:
+        """What the target holds, as far as it is known."""
         return hot(self._poller.residency, self._poller.models)
 
     async def _run_one(self, claim: Claim) -> Claim | None:
         """Run a claimed job to its end, and return the next one where it came with the settling of this."""
         live = self._jobs.taken(claim)
+        live.taken_at = self._clock.monotonic()
         attempt = Attempt(live, claim, self._target, self._poller, self._clock, self._limits)
-        attempt.working = lambda: self._store.note_working(claim.job.seq, millis(self._clock))
+        attempt.working = partial(self._note_working, live, claim.job.seq)
         result = await self._supervised(live, attempt)
         if isinstance(result, HandBack) and live.cancelled:
             result = attempt.cancelled()
         if isinstance(result, Outcome):
             return await self._settle(live, attempt, result)
         return await self._hand_back(live, claim, result)
+
+    def _note_working(self, live: Live, seq: int) -> None:
+        self._store.note_working(seq, millis(self._clock))
+        self._jobs.changed(live)
 
     async def _supervised(self, live: Live, attempt: Attempt) -> Result:
         """The attempt as a task of its own, so that a cancel stops it wherever it stands, and nothing else."""
@@ -159,6 +169,8 @@ class Worker:
         live.relay.finish(attempt.error)
         following = self._following()
         finished = await self._persist(lambda: self._store.finish(attempt.seq, outcome, following))
+        if finished.state is JobState.DONE:
+            self.history.add(Sample.of(str(live.key), live.model, outcome.stats, outcome.at))
         self._jobs.gone(live, finished.state or outcome.state)
         self._log_finished(live, attempt, outcome, finished)
         return finished.next
@@ -170,6 +182,8 @@ class Worker:
         if finished.state is JobState.CANCELLED:
             self._jobs.gone(live, JobState.CANCELLED)
         else:
+            if live.relay.released and not self._stopping():
+                live.relay.finish(JobFailed(f"this attempt broke off, another follows: {back.error}", "attempt_failed"))
             self._jobs.returned(live)
             self._send_away(live)
         log_event(
@@ -194,9 +208,9 @@ class Worker:
 
     def _following(self) -> Hot | None:
         """What to claim in the same transaction, or None where the next claim needs a look at the target first."""
-        if self._stopping() or self._poller.reachable is False:
+        if self._stopping() or self.paused or self._poller.reachable is False:
             return None
-        preferred = self._hot()
+        preferred = self.hot()
         return preferred if self._jobs.depth.matches(preferred) else None
 
     async def _persist(self, write: Callable[[], Awaitable[T]]) -> T:

@@ -1,55 +1,199 @@
-"""A job's answer on its way from the relay to one client.
+"""A job's answer on its way from the relay to one client that waits for it.
 
-Nothing is sent before the relay has a head, so an error until then has its true status. After that an error is told
-in-band, and the connection is closed without the final chunk: some clients hear only the one, some only the other.
+1. For `hold` seconds nothing is sent: an error until then has its true status.
+2. After that foreman commits itself to 200 and writes a heartbeat now and then, so that nobody between gives up.
+3. An error after the first byte is told in-band, and the connection is closed without the final chunk: some clients
+   hear only the one, some only the other.
+4. A client that wished to wait only so long is told where to look, and the job runs on without it.
 """
 
-from aiohttp import web
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import hdrs, web
 
 from foreman.core.errors import ForemanError, JobFailed
-from foreman.core.framing import framing_of
+from foreman.core.framing import Framing, VerdictKind, Watch, framing_of
 from foreman.core.headers import value_of
-from foreman.core.job import surface_of
+from foreman.core.job import JobState, surface_of
 from foreman.core.ollama import late_error
+from foreman.core.padding import may_pad, pad
+from foreman.core.prefer import Preference
+from foreman.core.refusal import Refusal
 from foreman.engine.engine import Engine
-from foreman.engine.live import Live
+from foreman.engine.intake import Ticket
 from foreman.engine.relay import Head, Reader
-from foreman.web.errors import JOB_HEADER, render
+from foreman.log import log_event
+from foreman.web.accepted import accepted
+from foreman.web.errors import ATTEMPT_HEADER, JOB_HEADER, render
+from foreman.web.jobview import reason_of
 from foreman.web.relayed import Relayed
 
+log = logging.getLogger(__name__)
 
-async def answer(request: web.Request, engine: Engine, live: Live) -> web.StreamResponse:
+CONTENT_TYPES: Final = {
+    Framing.NDJSON: "application/x-ndjson",
+    Framing.SSE: "text/event-stream",
+    Framing.WHOLE: "application/json",
+}
+# The longest end of a line or an event: what of an answer must be remembered to know whether it stands between two.
+BORDER_BYTES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How a client waits: the framing it asked for, how long it hears nothing, and how often something after that.
+
+    Both in seconds; without a `heartbeat` (0) it hears nothing for as long as it takes. `may_return`: it sends its
+    request again by itself where the connection fails.
+    """
+
+    asked: Framing
+    hold: float
+    heartbeat: float
+    wish: Preference
+    may_return: bool = False
+
+
+async def answer(request: web.Request, engine: Engine, ticket: Ticket, waiting: Waiting) -> web.StreamResponse:
     """Stream a job's answer to the client, or its error where no answer began."""
-    reader = live.relay.reader()
+    reader = ticket.relay.reader()
+    if ticket.joined:
+        log_event(log, logging.INFO, "job_joined", "a request came again: it joins its job", job=ticket.id)
+    began = False
     try:
-        head = await reader.head()
-        return await _streamed(request, live, reader, head)
+        head = await _first_head(reader, waiting)
+        if head is None and waiting.wish.wait is not None:
+            return await accepted(engine, ticket, waiting.wish)
+        began = True
+        return await Delivery(request, engine, ticket, reader, waiting).run(head)
     except ForemanError as error:
-        return render(error, live.path, live.id)
+        return render(error, ticket.path, ticket.id)
     finally:
-        engine.left(live, reader)
+        if ticket.live is None:
+            reader.leave()
+        else:
+            engine.left(ticket.live, reader, may_return=waiting.may_return and not began)
 
 
-async def _streamed(request: web.Request, live: Live, reader: Reader, head: Head) -> web.StreamResponse:
-    response = Relayed(head.status, head.headers)
-    response.headers[JOB_HEADER] = live.id
-    tail = b""
+async def _first_head(reader: Reader, waiting: Waiting) -> Head | None:
+    """The head, or None where it does not come within the hold, or within the time the client wished to wait."""
+    if waiting.wish.wait == 0:
+        return None
+    patience = waiting.hold if waiting.heartbeat else None
+    if waiting.wish.wait is not None:
+        patience = waiting.wish.wait
     try:
-        await response.prepare(request)
-        while (chunk := await reader.chunk()) is not None:
-            tail = chunk
-            await response.write(chunk)
-        await response.write_eof()
-    except ForemanError as error:
-        await response.break_off(request, last_words(live, head, tail, error))
-    except ConnectionError:
-        # The client is gone; its reader leaves, and there is nobody left to tell.
-        response.force_close()
-    return response
+        async with asyncio.timeout(patience):
+            return await reader.head()
+    except TimeoutError:
+        return None
 
 
-def last_words(live: Live, head: Head, tail: bytes, error: ForemanError) -> bytes:
-    """What to write after the last byte of an answer that broke off; empty where its framing has no room for it."""
-    reason = error.reason if isinstance(error, JobFailed) else error.code
-    framing = framing_of(value_of(head.headers, "content-type"))
-    return late_error(framing, surface_of(live.path), str(error), reason, live.id, tail)
+class Delivery:
+    """One answer to one client, from its head (None: not there yet) to its last byte."""
+
+    def __init__(self, request: web.Request, engine: Engine, ticket: Ticket, reader: Reader, waiting: Waiting) -> None:
+        self._request = request
+        self._engine = engine
+        self._ticket = ticket
+        self._reader = reader
+        self._waiting = waiting
+        self._framing = waiting.asked
+        self._tail = b""
+        self._watch = Watch(Framing.NDJSON, ticket.path)
+
+    async def run(self, head: Head | None) -> web.StreamResponse:
+        response = self._opened(head)
+        try:
+            await response.prepare(self._request)
+            if head is None:
+                head = await self._padded_head(response)
+                if head.status >= 400:
+                    await self._refused(response, head)
+                    return response
+            while (chunk := await self._next(response)) is not None:
+                self._note(chunk)
+                await response.write(chunk)
+            await response.write_eof()
+        except ForemanError as error:
+            await response.break_off(self._request, self._last_words(error))
+        except ConnectionError:
+            # The client is gone; its reader leaves, and there is nobody left to tell.
+            response.force_close()
+        return response
+
+    def _opened(self, head: Head | None) -> Relayed:
+        if head is not None:
+            self._framing = framing_of(value_of(head.headers, "content-type"))
+            response = Relayed(head.status, head.headers)
+            live = self._ticket.live
+            response.headers[ATTEMPT_HEADER] = str(self._ticket.attempt if live is None else live.attempts)
+        else:
+            # Which attempt will give the answer is not known yet.
+            response = Relayed(200, ((hdrs.CONTENT_TYPE, CONTENT_TYPES[self._framing]),))
+        response.headers[JOB_HEADER] = self._ticket.id
+        return response
+
+    async def _padded_head(self, response: Relayed) -> Head:
+        while True:
+            await response.write(pad(self._framing, await self._words()))
+            try:
+                async with asyncio.timeout(self._waiting.heartbeat):
+                    return await self._reader.head()
+            except TimeoutError:
+                continue
+
+    async def _next(self, response: Relayed) -> bytes | None:
+        """The next bytes; while there are none, heartbeats where the answer has room for them."""
+        while self._waiting.heartbeat:
+            try:
+                async with asyncio.timeout(self._waiting.heartbeat):
+                    return await self._reader.chunk()
+            except TimeoutError:
+                if self._has_room(response):
+                    await response.write(pad(self._framing, await self._words()))
+        return await self._reader.chunk()
+
+    def _note(self, chunk: bytes) -> None:
+        self._tail = (self._tail + chunk[-BORDER_BYTES:])[-BORDER_BYTES:]
+        if self._framing is Framing.NDJSON:
+            self._watch.feed(chunk)
+
+    def _has_room(self, response: Relayed) -> bool:
+        """Whether a heartbeat may be written where the answer stands now."""
+        # An announced length has no room for more, and behind the last line a space would be a line of its own.
+        if response.content_length is not None or not may_pad(self._framing, self._tail):
+            return False
+        return self._watch.verdict(complete=False).kind is VerdictKind.CUT
+
+    async def _words(self) -> str:
+        """What a heartbeat says of the job, where it can say anything."""
+        live = self._ticket.live
+        if live is None or self._framing is not Framing.SSE:
+            return ""
+        words = f"foreman job={live.id} state={live.state} model={live.model}"
+        place = await self._engine.forecast.place(live) if live.state is JobState.QUEUED else None
+        if place is None:
+            return words
+        words += f" position={place.position} reason={reason_of(self._engine, place)}"
+        if place.expected_start is None or self._engine.paused:
+            return words
+        return f"{words} expected_start={place.expected_start:.0f}s"
+
+    async def _refused(self, response: Relayed, head: Head) -> None:
+        """The target refused the request after foreman had committed itself to 200."""
+        body = b""
+        while (chunk := await self._reader.chunk()) is not None:
+            body += chunk
+        await response.break_off(
+            self._request, self._last_words(JobFailed(Refusal(head.status, head.headers, body).text, "target_refused"))
+        )
+
+    def _last_words(self, error: ForemanError) -> bytes:
+        """What to write after the last byte of an answer that broke off; empty where its framing has no room for it."""
+        reason = error.reason if isinstance(error, JobFailed) else error.code
+        surface = surface_of(self._ticket.path)
+        return late_error(self._framing, surface, str(error), reason, self._ticket.id, self._tail)

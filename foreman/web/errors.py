@@ -21,6 +21,7 @@ from foreman.web.paths import route_path
 log = logging.getLogger(__name__)
 
 JOB_HEADER: Final = "X-Foreman-Job"
+ATTEMPT_HEADER: Final = "X-Foreman-Attempt"
 ERROR_HEADER: Final = "X-Foreman-Error"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -32,11 +33,17 @@ STATUS: Final[dict[type[ForemanError], int]] = {
     errors.HostRefused: 403,
     errors.OriginRefused: 403,
     errors.ModelNotFound: 404,
+    errors.NothingHere: 404,
+    errors.JobNotFound: 404,
     errors.NotAllowed: 405,
     errors.BodyStalled: 408,
+    errors.JobFinished: 409,
+    errors.IdempotencyConflict: 409,
     errors.JobCancelled: 410,
     errors.BodyTooLarge: 413,
+    errors.TooMany: 413,
     errors.BodyEncoded: 415,
+    errors.OffsetBeyondEnd: 416,
     errors.InternalError: 500,
     errors.TargetError: 502,
     errors.JobFailed: 502,
@@ -58,7 +65,7 @@ RETRY_AFTER: Final[dict[type[ForemanError], int]] = {
     errors.TargetSilent: 30,
 }
 
-OWN_PATHS: Final = ("/health", "/jobs", "/queue", "/events", "/metrics", "/ui")
+OWN_PATHS: Final = ("/health", "/jobs", "/queue", "/events", "/openapi.json", "/metrics", "/ui")
 
 
 def status_of(error: ForemanError) -> int:
@@ -88,6 +95,13 @@ def headers_of(error: ForemanError) -> dict[str, str]:
         headers["Retry-After"] = str(wait)
     if isinstance(error, errors.KeyRefused):
         headers["WWW-Authenticate"] = 'Bearer realm="foreman"'
+    if isinstance(error, errors.IdempotencyConflict):
+        headers[JOB_HEADER] = error.job_id
+    if isinstance(error, errors.OffsetBeyondEnd):
+        headers["Content-Range"] = f"bytes */{error.size}"
+    if isinstance(error, errors.RequestError):
+        # A client that tries again by itself would only be told the same.
+        headers["X-Should-Retry"] = "true" if wait is not None else "false"
     if isinstance(error, errors.NotAllowed):
         headers["Allow"] = ", ".join(error.allow)
     return headers

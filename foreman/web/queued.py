@@ -1,66 +1,73 @@
-"""Requests that become jobs: everything the target might run.
+"""Requests that become jobs: everything the target might run."""
 
-The order of questions for one request:
-1. Can its body be looked into? A compressed one cannot, and is refused where the target would have taken it.
-2. Would the target refuse it too (a syntax error, no model)? Then the target answers, in its own words.
-3. Is the name a model, and does the target have it? If not, the API's own error, and no job.
-4. Does it only ask to unload? Then at once: waiting in line for it would make no sense.
-5. Otherwise it is a job.
-"""
+import dataclasses
 
 from aiohttp import web
 
-from foreman.core import body as bodies
-from foreman.core import multipart, names, ollama
-from foreman.core.body import RequestBody
-from foreman.core.errors import BodyEncoded, ModelNotFound
-from foreman.core.headers import request_headers
-from foreman.core.job import Payload
-from foreman.engine.engine import Engine
-from foreman.web.answer import answer
+from foreman.core.job import Mode
+from foreman.core.prefer import preference
+from foreman.core.submission import Submission, checked_key, request_hash
+from foreman.web.admission import Inquiry, Unload, admitted, check_encoding
+from foreman.web.answer import Waiting, answer
 from foreman.web.bodies import read_body
 from foreman.web.keys import ENGINE, SETTINGS
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path
 
+IDEMPOTENCY_KEY = "Idempotency-Key"
+# The official OpenAI SDKs say in this header how often they have sent a request before.
+RETRY_COUNT = "x-stainless-retry-count"
+
 
 async def queued(request: web.Request) -> web.StreamResponse:
     """One inference request, from body to answer."""
     engine, settings = request.app[ENGINE], request.app[SETTINGS]
-    path = route_path(request)
-    if "zstd" in request.headers.get("Content-Encoding", "").lower():  # (1)
-        raise BodyEncoded("foreman does not read zstd bodies: send the request uncompressed")
+    check_encoding(request.headers)
     body = await read_body(request, settings.max_body_bytes)
-    parsed = _parsed(path, request.headers.get("Content-Type", ""), body)
-    if parsed is None or not parsed.model.strip():  # (2)
+    inquiry = Inquiry(route_path(request), request.headers, body, client_of(request))
+    asked = await admitted(inquiry, engine.poller, settings)
+    if asked is None:
         return await forward(request, body)
-    name = names.parse(parsed.model)  # (3)
-    if not name.is_cloud and not await engine.poller.knows(name):
-        raise ModelNotFound(ollama.missing_model(path, parsed.model))
-    if ollama.is_unload(path, parsed):  # (4)
-        return await _unload(request, engine, name.canonical, body)
-    keep_alive = ollama.client_keep_alive(settings.client_keep_alive, parsed.keep_alive, settings.keep_alive)
-    if path.startswith("/api/") and keep_alive is not None:
-        body = bodies.set_keep_alive(body, keep_alive)
-    payload = Payload(path, request_headers(request.headers), body)
-    live = await engine.submit(payload, ollama.load_key(name, path, parsed), _client(request))  # (5)
-    return await answer(request, engine, live)
+    if isinstance(asked, Unload):
+        return await _unload(request, body, asked.model)
+    wish = preference(request.headers.get("Prefer", ""))
+    submission = repeatable(asked.submission, request, body)
+    if wish.wait == 0:
+        submission = dataclasses.replace(submission, mode=Mode.DETACHED)
+    ticket = await engine.submit(submission)
+    waiting = Waiting(
+        asked.asked,
+        hold=settings.hold_seconds,
+        heartbeat=settings.heartbeat_seconds,
+        wish=wish,
+        may_return=RETRY_COUNT in request.headers,
+    )
+    return await answer(request, engine, ticket, waiting)
 
 
-def _parsed(path: str, content_type: str, body: bytes) -> RequestBody | None:
-    if path == "/v1/audio/transcriptions":
-        return multipart.read_multipart(content_type, body)
-    return bodies.read(body)
+def repeatable(submission: Submission, request: web.Request, body: bytes) -> Submission:
+    """The submission with what makes it known again when it is sent again. Raises BadRequest for a bad key."""
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    count = request.headers.get(RETRY_COUNT)
+    if key is None and count is None:
+        return submission
+    return dataclasses.replace(
+        submission,
+        idem_key=None if key is None else checked_key(key),
+        hash=request_hash(submission.payload.path, body),
+        again=count is not None and count.isdigit() and int(count) > 0,
+    )
 
 
-async def _unload(request: web.Request, engine: Engine, model: str, body: bytes) -> web.StreamResponse:
+async def _unload(request: web.Request, body: bytes, model: str) -> web.StreamResponse:
+    poller = request.app[ENGINE].poller
     response = await forward(request, body)
-    engine.poller.unloaded(model)
-    await engine.poller.look()
+    poller.unloaded(model)
+    await poller.look()
     return response
 
 
-def _client(request: web.Request) -> str:
+def client_of(request: web.Request) -> str:
     """Who asks, for people who read logs: the product of the User-Agent and the address."""
     product = request.headers.get("User-Agent", "").partition(" ")[0]
     return f"{product} {request.remote or ''}".strip()

@@ -4,20 +4,24 @@ What the target might run is a job; what the poller knows is answered from it; t
 and decodes a path before it routes, so a request is classed by its cleaned path: `/api%2Fchat` is a job too.
 """
 
+import re
 from typing import Final
 
 from aiohttp import web
 
-from foreman.core.errors import ForemanError, NotAllowed
+from foreman.core.errors import ForemanError, NotAllowed, NothingHere
 from foreman.core.ollama import QUEUED_PATHS
+from foreman.web import jobs, queue
 from foreman.web.bodies import check_length
 from foreman.web.cached import ps, tags, v1_model, v1_models, version
-from foreman.web.errors import render
+from foreman.web.errors import Handler, is_own, render
+from foreman.web.events import events
 from foreman.web.guard import GUARD
 from foreman.web.keys import SETTINGS
 from foreman.web.passthrough import forward
-from foreman.web.paths import route_path
+from foreman.web.paths import route_path, sent_path
 from foreman.web.queued import queued
+from foreman.web.response import response
 from foreman.web.status import health, root
 
 # Paths that foreman answers for itself, with the methods they take.
@@ -28,12 +32,32 @@ METHODS: Final[dict[str, tuple[str, ...]]] = {
     "/api/ps": ("GET",),
     "/api/version": ("GET", "HEAD"),
     "/v1/models": ("GET",),
-    "/health": ("GET", "HEAD"),
 }
+
+
+# foreman's own routes: method, path, handler. None of them is ever passed on to the target.
+OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("GET", "/health", health),
+    ("HEAD", "/health", health),
+    ("GET", "/jobs", jobs.listed),
+    ("POST", "/jobs", jobs.submit),
+    ("GET", "/jobs/{id}", jobs.shown),
+    ("DELETE", "/jobs/{id}", jobs.cancelled),
+    ("POST", "/jobs/{id}/retry", jobs.retried),
+    ("PUT", "/jobs/{id}/keep", jobs.kept),
+    ("DELETE", "/jobs/{id}/keep", jobs.kept),
+    ("GET", "/jobs/{id}/response", response),
+    ("GET", "/queue", queue.queue),
+    ("POST", "/queue/pause", queue.pause),
+    ("POST", "/queue/resume", queue.resume),
+    ("GET", "/events", events),
+)
+_OWN_PATTERNS: Final = tuple((method, re.compile(path.replace("{id}", "[^/]+"))) for method, path, _ in OWN)
 
 
 def table() -> list[web.RouteDef]:
     return [
+        *(_own(method, path, handler) for method, path, handler in OWN),
         *(web.post(path, queued, expect_handler=expected) for path in QUEUED_PATHS),
         web.get("/", root),
         web.get("/api/tags", tags),
@@ -41,20 +65,31 @@ def table() -> list[web.RouteDef]:
         web.get("/api/version", version),
         web.get("/v1/models", v1_models, allow_head=False),
         web.get("/v1/models/{model}", v1_model, allow_head=False),
-        web.get("/health", health),
         web.route("*", "/{path:.*}", everything_else, expect_handler=expected),
     ]
+
+
+def _own(method: str, path: str, handler: Handler) -> web.RouteDef:
+    # aiohttp would give every GET a HEAD by itself.
+    alone = {"allow_head": False} if method == "GET" else {}
+    return web.route(method, path, handler, expect_handler=expected, **alone)
 
 
 async def everything_else(request: web.Request) -> web.StreamResponse:
     """Embeddings, model management, what is unknown; and known paths in disguise or with a wrong method."""
     path = route_path(request)
-    methods = METHODS.get(path)
-    if methods is None:
+    methods = METHODS.get(path) or tuple(method for method, pattern in _OWN_PATTERNS if pattern.fullmatch(path))
+    if not methods:
+        if is_own(path):
+            raise NothingHere(f"there is nothing at {path[:200]}")
         return await forward(request)
     if request.method not in methods and request.method != "OPTIONS":
         raise NotAllowed(f"{path} takes {' and '.join(methods)}", methods)
-    return await queued(request) if path in QUEUED_PATHS else await forward(request)
+    if path in QUEUED_PATHS:
+        return await queued(request)
+    if is_own(path):
+        raise NothingHere(f"there is nothing at {sent_path(request)[:200]}; did you mean {path}?")
+    return await forward(request)
 
 
 async def expected(request: web.Request) -> web.StreamResponse | None:

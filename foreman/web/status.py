@@ -30,7 +30,8 @@ def status_word(engine: Engine) -> str:
         return "storage"
     if engine.draining:
         return "draining"
-    return "ok" if engine.poller.reachable else "degraded"
+    # Not asked yet, right after the start, is no news.
+    return "degraded" if engine.poller.reachable is False else "ok"
 
 
 async def report(engine: Engine, status: str) -> dict[str, object]:
@@ -52,6 +53,7 @@ async def report(engine: Engine, status: str) -> dict[str, object]:
             "resident": [_runner(runner) for runner in poller.residency.runners],
         },
         "queue": {
+            "paused": engine.paused,
             "depth": jobs.depth.total,
             "by_model": jobs.depth.by_model(),
             "oldest_wait_seconds": None if oldest is None else round(max(0.0, now - oldest / 1000), 1),

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SKY = [{"role": "user", "content": "Why is the sky blue?"}]
 # Headers that belong to one hop, or to foreman alone.
-OWN = {"date", "server", "connection", "x-foreman-job"}
+OWN = {"date", "server", "connection", "x-foreman-job", "x-foreman-attempt"}
 
 STREAMS: dict[str, dict[str, Any]] = {
     "/api/chat": {"model": "llama3", "messages": SKY},

@@ -253,9 +253,9 @@ class StoreMachine(RuleBasedStateMachine):
         job = self.jobs.get(seq)
         if job is not None and job.state is JobState.QUEUED:
             self.end(job, JobState.CANCELLED)
-            job.cancel_requested = True
+            job.cancel_requested, job.idem_key = True, None
         elif job is not None and job.state in ACTIVE:
-            job.cancel_requested = True
+            job.cancel_requested, job.idem_key = True, None
         assert self.run(self.store.cancel(self.id_of(seq), self.now)) == (None if job is None else job.state)
 
     @precondition(lambda self: self.jobs)
@@ -333,6 +333,7 @@ class StoreMachine(RuleBasedStateMachine):
                     self.end(job, over)
             if drop_attached and job.mode is Mode.ATTACHED and job.state is JobState.QUEUED:
                 self.end(job, JobState.CANCELLED)
+                job.idem_key = None
 
     @rule(ms=st.sampled_from((1, 5, 60, -20)))
     def advance(self, ms: int) -> None:

@@ -11,17 +11,22 @@ from aiohttp import web
 
 from foreman.core.addresses import Address
 from foreman.core.errors import ForemanError, JobCancelled, JobFailed, TargetSilent
+from foreman.core.framing import Framing
 from foreman.core.job import LoadKey
+from foreman.core.prefer import Preference
 from foreman.engine.engine import Engine
+from foreman.engine.intake import ticket_of
 from foreman.engine.live import Live
 from foreman.engine.relay import Budget, Head, Reader, Relay
-from foreman.web.answer import answer, last_words
+from foreman.web.answer import Waiting, answer
 from foreman.web.server import listening
 from tests.e2e.raw import Connection, connected
 
 NDJSON = Head(200, (("content-type", "application/x-ndjson"),))
 SSE = Head(200, (("content-type", "text/event-stream"),))
 JSON = Head(200, (("content-type", "application/json"),))
+# No heartbeats: what is written is the answer alone.
+SILENCE = Waiting(Framing.NDJSON, hold=0, heartbeat=0, wish=Preference())
 BROKEN = JobFailed("the target's answer broke off", "truncated")
 
 
@@ -32,7 +37,8 @@ class Left:
         self.readers: list[Reader] = []
         self.told = asyncio.Event()
 
-    def left(self, _: Live, reader: Reader) -> None:
+    def left(self, _: Live, reader: Reader, *, may_return: bool) -> None:
+        assert not may_return
         reader.leave()
         self.readers.append(reader)
         self.told.set()
@@ -49,7 +55,7 @@ async def reading(live: Live) -> AsyncIterator[tuple[Connection, Left]]:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         asked.set()
-        return await answer(request, cast("Engine", left), live)
+        return await answer(request, cast("Engine", left), ticket_of(live), SILENCE)
 
     app = web.Application()
     app.router.add_get("/", handle)
@@ -134,14 +140,28 @@ LAST: list[tuple[Head, str, bytes, bytes]] = [
 ]
 
 
-@pytest.mark.parametrize(("head", "path", "tail", "start"), LAST)
-def test_the_last_words_stand_alone_in_the_framing(head: Head, path: str, tail: bytes, start: bytes) -> None:
-    words = last_words(job(path), head, tail, BROKEN)
+async def broken_off(head: Head, path: str, part: bytes) -> bytes:
+    """What a client gets behind a part of an answer that breaks off there."""
+    live = job(path)
+    async with reading(live) as (connection, _):
+        live.relay.begin(head)
+        if part:
+            live.relay.feed(part)
+        live.relay.finish(BROKEN)
+        got = await connection.answer()
+    assert not got.whole
+    assert got.body.startswith(part)
+    return got.body.removeprefix(part)
+
+
+@pytest.mark.parametrize(("head", "path", "part", "start"), LAST)
+async def test_the_last_words_stand_alone_in_the_framing(head: Head, path: str, part: bytes, start: bytes) -> None:
+    words = await broken_off(head, path, part)
     assert words.startswith(start)
     assert words.endswith(b"\n")
     said = orjson.loads(words.removeprefix(start))["error"]
     assert (said if path == "/api/chat" else said["message"]) == str(BROKEN)
 
 
-def test_a_whole_answer_that_has_begun_has_no_room_for_words() -> None:
-    assert last_words(job(), JSON, b'{"a":', BROKEN) == b""
+async def test_a_whole_answer_that_has_begun_has_no_room_for_words() -> None:
+    assert await broken_off(JSON, "/api/chat", b'{"a":') == b""

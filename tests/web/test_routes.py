@@ -6,8 +6,10 @@ import pytest
 from aiohttp import web
 
 from foreman.core.ollama import EMBEDDING_PATHS, QUEUED_PATHS
+from foreman.testing import StubOllama
+from foreman.web.errors import is_own
 from foreman.web.queued import queued
-from foreman.web.routes import METHODS, everything_else, table
+from foreman.web.routes import METHODS, OWN, everything_else, table
 from tests.e2e.raw import Connection, connected
 from tests.web.conftest import Front
 
@@ -21,9 +23,36 @@ def methods_of(path: str) -> set[str]:
 
 
 def test_the_methods_named_in_a_405_are_those_with_a_route() -> None:
-    assert {route.path for route in NAMED} == set(METHODS)
+    assert {route.path for route in NAMED if not is_own(route.path)} == set(METHODS)
     for path, methods in METHODS.items():
         assert methods_of(path) == set(methods)
+
+
+def test_what_is_foremans_own_is_known_as_such() -> None:
+    assert {(route.method, route.path) for route in table() if is_own(route.path)} == {own[:2] for own in OWN}
+    assert all(is_own(path) for _, path, _ in OWN)
+
+
+OWN_REFUSALS = [
+    ("PUT", "/jobs", 405, "GET, POST"),
+    ("POST", "/jobs/01ARZ3NDEKTSV4RRFFQ69G5FAV", 405, "GET, DELETE"),
+    ("GET", "/queue/pause", 405, "POST"),
+    ("HEAD", "/jobs", 405, "GET, POST"),
+    ("GET", "/jobs/x/y", 404, None),
+    ("GET", "/queue/", 404, None),
+    ("GET", "/queue/x/../../jobs", 404, None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status", "allow"), OWN_REFUSALS)
+async def test_what_foreman_does_not_have_is_not_asked_of_the_target(
+    stub: StubOllama, connection: Connection, method: str, path: str, status: int, allow: str | None
+) -> None:
+    before = len(stub.ledger.entries)
+    await connection.request(f"{method} {path}")
+    answer = await connection.answer(to_head=method == "HEAD")
+    assert (answer.status, answer.headers.get("allow")) == (status, allow)
+    assert {entry.path for entry in stub.ledger.entries[before:]} <= {"/api/ps", "/api/tags", "/api/version"}
 
 
 def test_everything_the_target_might_run_is_queued_and_embeddings_are_not() -> None:

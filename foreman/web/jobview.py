@@ -1,0 +1,123 @@
+"""How a job looks to people and programs: the JSON of foreman's own routes.
+
+Times are RFC 3339 in UTC, durations seconds, null where nothing is known or not yet.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from foreman.core.job import FINISHED, Job, JobState, Stats
+from foreman.engine.engine import Engine
+from foreman.engine.events import Event
+from foreman.engine.forecast import Outlook
+from foreman.engine.store import Attempt
+
+RETRIABLE = frozenset({JobState.FAILED, JobState.CANCELLED})
+
+
+def moment(unix_ms: int | None) -> str | None:
+    """A time as it is written: 2026-01-31T12:00:00.123Z."""
+    if unix_ms is None:
+        return None
+    at = datetime.fromtimestamp(unix_ms / 1000, UTC)
+    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{unix_ms % 1000:03d}Z"
+
+
+def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[str, object]:
+    """A stored job, with what this process knows better."""
+    live = engine.jobs.get(job.id)
+    state = live.state if live is not None else job.state
+    queued = state is JobState.QUEUED
+    return {
+        "id": job.id,
+        "state": state,
+        "model": job.model,
+        "load_key": str(job.load_key),
+        "path": job.path.partition("?")[0],
+        "mode": live.mode if live is not None else job.mode,
+        "client": job.client,
+        "position": outlook.position if queued and outlook else None,
+        "reason": reason_of(engine, outlook, delayed=job.not_before > 0) if queued else None,
+        "expected_start": outlook.expected_start if queued and outlook and not engine.paused else None,
+        "attempts": job.attempts,
+        "max_attempts": job.max_attempts,
+        "not_before": moment(job.not_before or None),
+        "created_at": moment(job.created_at),
+        "claimed_at": moment(job.claimed_at),
+        "first_byte_at": moment(job.first_byte_at),
+        "finished_at": moment(job.finished_at),
+        "status": job.status,
+        "error": _error(job),
+        "stats": None if job.stats is None else stats_view(job.stats),
+        "output_bytes": None if live is None else live.relay.size,
+        "retry_of": job.retry_of,
+        "kept": job.kept,
+        "links": links(job.id, state),
+    }
+
+
+def links(job_id: str, state: JobState) -> dict[str, str]:
+    at = f"/jobs/{job_id}"
+    found = {"self": at, "response": f"{at}/response"}
+    if state not in FINISHED:
+        found["cancel"] = at
+    if state in RETRIABLE:
+        found["retry"] = f"{at}/retry"
+    return found
+
+
+def stats_view(stats: Stats) -> dict[str, object]:
+    return {
+        "waited_seconds": stats.waited_ms / 1000,
+        "load_seconds": stats.load_ms / 1000,
+        "first_byte_seconds": None if stats.first_byte_ms is None else stats.first_byte_ms / 1000,
+        "total_seconds": stats.total_ms / 1000,
+        "prompt_tokens": stats.prompt_tokens,
+        "output_tokens": stats.output_tokens,
+    }
+
+
+def attempts_view(attempts: Sequence[Attempt]) -> list[dict[str, object]]:
+    return [
+        {
+            "n": attempt.n,
+            "started_at": moment(attempt.started_at),
+            "ended_at": moment(attempt.ended_at),
+            "outcome": attempt.outcome,
+            "error": None if attempt.error_code is None else {"code": attempt.error_code, "message": attempt.error},
+        }
+        for attempt in attempts
+    ]
+
+
+def change_view(event: Event) -> dict[str, object]:
+    """A change of a job, as /events tells it: what this process knows without asking the store."""
+    live = event.live
+    return {
+        "id": live.id,
+        "state": event.state,
+        "model": live.model,
+        "load_key": str(live.key),
+        "path": live.path.partition("?")[0],
+        "mode": event.mode,
+        "client": live.client,
+        "attempts": event.attempts,
+        "created_at": moment(live.created_at),
+        "output_bytes": event.output_bytes,
+        "links": links(live.id, event.state),
+    }
+
+
+def reason_of(engine: Engine, outlook: Outlook | None, *, delayed: bool = False) -> str | None:
+    """Why a queued job stands where it stands; `outlook` None where it has no place in the order."""
+    if engine.paused:
+        return "paused"
+    if engine.poller.reachable is False:
+        return "target_down"
+    if outlook is None:
+        return "delayed" if delayed else None
+    return outlook.reason
+
+
+def _error(job: Job) -> dict[str, object] | None:
+    return None if job.error_code is None else {"code": job.error_code, "message": job.error}

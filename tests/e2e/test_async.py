@@ -12,6 +12,8 @@ from foreman.testing import Script, StubOllama, expected_text
 from tests.e2e.process import Foreman, serving
 from tests.e2e.stored import job_of
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 PATH = "/api/generate"
 
 

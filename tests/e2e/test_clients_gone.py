@@ -201,9 +201,9 @@ async def test_a_client_that_stops_reading_holds_nobody_up_and_is_told_so(tmp_pa
                 await read_on(client, body)
         passed, _, last = bytes(body).removesuffix(b"\n").rpartition(b"\n")
         assert "not read" in orjson.loads(last)["error"]
-        padding = passed.lstrip(b"{")
-        assert ANSWER > len(passed) > 0
-        assert padding == b" " * (len(passed) - 1)
+        # The whole buffer may have filled before the first byte went out, so nothing at all is a true beginning too.
+        assert len(passed) < ANSWER
+        assert passed == b"{".ljust(len(passed))[: len(passed)]
         kept = job_of(db, "slow")
         # Who is cut off for being slow has left as far as the job goes, and may have been while it still ran.
         assert kept.state in {"done", "cancelled" if policy == "cancel" else "done"}

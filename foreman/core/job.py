@@ -178,6 +178,13 @@ class Hot:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """A queued job that is to be claimed and no other, by its `seq`."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The target's answer as it is kept: status, the headers that reach a client, and the bytes.
 

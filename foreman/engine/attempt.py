@@ -1,7 +1,8 @@
 """One attempt at one job: load the model where needed, send the request, feed the relay, judge the end.
 
 Reads from the target and says what came of it as a value (`Outcome` or `HandBack`); writes nothing durable, so it may
-be cancelled at any await. What it holds of the target it lets go of before it ends, however it ends.
+be cancelled at any await. What it holds of the target it lets go of before it ends, however it ends. It may run while
+its claim is still being written, and releases nothing before that is on disk.
 """
 
 from collections.abc import Callable
@@ -10,15 +11,15 @@ from typing import Final
 from foreman.core.errors import ForemanError, JobCancelled, JobFailed, TargetCut, TargetError, TargetSilent
 from foreman.core.framing import Framing, Verdict, VerdictKind, Watch, framing_of
 from foreman.core.headers import value_of
-from foreman.core.job import Answer, Claim, HandBack, JobState, Mode, Outcome, Stats
+from foreman.core.job import Answer, HandBack, JobState, Mode, Outcome, Stats
 from foreman.core.refusal import Refusal
 from foreman.core.retry import Retry, Wait, after_error, after_status
 from foreman.engine.clock import Clock, millis
-from foreman.engine.live import Live
 from foreman.engine.loading import Loading
 from foreman.engine.patience import Limits, Patience
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Head
+from foreman.engine.start import Start
 from foreman.engine.target import Exchange, Target
 
 # A whole answer up to this size is held back until it is complete: a client can make nothing of a part of it.
@@ -30,9 +31,10 @@ Result = Outcome | HandBack
 class Attempt:
     """Runs one claim once. `error` is what a reader is to be told after the last byte, None for a clean end."""
 
-    def __init__(self, live: Live, claim: Claim, target: Target, poller: Poller, clock: Clock, limits: Limits) -> None:
-        self._live = live
-        self._claim = claim
+    def __init__(self, start: Start, target: Target, poller: Poller, clock: Clock, limits: Limits) -> None:
+        self._start = start
+        self._live = live = start.live
+        self._claim = start.claim
         self._target = target
         self._poller = poller
         self._clock = clock
@@ -46,7 +48,8 @@ class Attempt:
 
     @property
     def seq(self) -> int:
-        return self._claim.job.seq
+        """Known once the claim is on disk."""
+        return self._live.seq
 
     @property
     def number(self) -> int:
@@ -71,6 +74,8 @@ class Attempt:
         self._live.state = JobState.WORKING
         async with self._patience.ending(self._target.exchange(self._claim.payload)) as exchange:
             head = await self._patience.head(exchange)
+            if not await self._start.on_disk():
+                return self.handed_back()
             if head.status >= 400:
                 return self._refused(Refusal(head.status, head.headers, await self._patience.rest(exchange)))
             first = await self._patience.first(exchange)

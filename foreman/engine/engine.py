@@ -71,6 +71,7 @@ class Engine:
             clock,
             worker.trouble,
             self._cancel_quietly,
+            worker.begin,
             max_queued=rules.max_queued,
             max_attempts=rules.max_attempts,
         )
@@ -208,7 +209,7 @@ class Engine:
         """
         live = await self._intake.live(job_id)
         if live is not None:
-            live.cancelled = True
+            self.jobs.cancelling(live)
             if live.state in ACTIVE:
                 self._stop(live)
         state = await self.store.cancel(job_id, millis(self.clock))

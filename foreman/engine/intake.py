@@ -8,7 +8,7 @@ Rules:
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -39,6 +39,7 @@ from foreman.engine.store import Store, Submitted
 from foreman.engine.trouble import StoreTrouble
 
 T = TypeVar("T")
+Begin = Callable[[Live, NewJob, asyncio.Future[bool]], bool]
 
 # How an attempt can end before there is an answer, by what is stored of it.
 BEFORE_THE_ANSWER: Final[dict[str | None, type[TargetError]]] = {
@@ -59,7 +60,10 @@ class Ticket:
 
 
 class Intake:
-    """Takes submissions in. `withdrawn` cancels a job whose client left while it was on its way to disk."""
+    """Takes submissions in.
+
+    `withdrawn` cancels a job whose client left while it was on its way to disk; `begin` is the worker's.
+    """
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class Intake:
         clock: Clock,
         trouble: StoreTrouble,
         withdrawn: Callable[[Live], Awaitable[None]],
+        begin: Begin,
         *,
         max_queued: int,
         max_attempts: int,
@@ -81,6 +86,7 @@ class Intake:
         self._submitting = 0
         self._aside: set[asyncio.Task[None]] = set()
         self._withdrawn = withdrawn
+        self._begin = begin
 
     async def submit(self, submission: Submission) -> Ticket:
         """Accept a job, or join the one that this request already is.
@@ -93,12 +99,9 @@ class Intake:
         self._check_room(1)
         job, live = self._made(submission)
         self._jobs.expect(live)
-        submitted = await self._written([live], self._store.submit(job))
+        submitted = await self._written([live], self._keep(live, job, self._begun(live, job)))
         if submitted.existing is not None:
-            self._jobs.refused(live)
             return await self._joined(submitted.existing, same_request=submitted.same_request)
-        live.seq = submitted.seq
-        self._jobs.queued(live)
         return ticket_of(live)
 
     async def submit_many(self, submissions: Sequence[Submission]) -> list[Live]:
@@ -108,10 +111,7 @@ class Intake:
         lives = [live for _, live in made]
         for live in lives:
             self._jobs.expect(live)
-        seqs = await self._written(lives, self._store.submit_many([job for job, _ in made]))
-        for live, seq in zip(lives, seqs, strict=True):
-            live.seq = seq
-            self._jobs.queued(live)
+        await self._written(lives, self._keep_many(made))
         return lives
 
     async def live(self, job_id: str) -> Live | None:
@@ -193,20 +193,56 @@ class Intake:
             hash=new.hash,
         )
 
-    async def _written(self, lives: list[Live], step: Awaitable[T]) -> T:
-        write = asyncio.ensure_future(step)
+    def _begun(self, live: Live, job: NewJob) -> asyncio.Future[bool] | None:
+        """Have the worker begin a job that nothing stands before; what it waits for before it lets go of an answer."""
+        if job.idem_key is not None or job.not_before or self._submitting:
+            return None
+        written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        return written if self._begin(live, job, written) else None
+
+    async def _keep(self, live: Live, job: NewJob, begun: asyncio.Future[bool] | None) -> Submitted:
+        try:
+            submitted = await self._store.submit(job, None if begun is None else job.created_at)
+        except (StorageFull, StorageFailed) as error:
+            self._refused([live], error)
+            if begun is not None:
+                begun.set_result(False)
+            raise
+        if submitted.existing is not None:
+            self._jobs.refused(live)
+            return submitted
+        live.seq = submitted.seq
+        if begun is None:
+            self._jobs.queued(live, job)
+        else:
+            begun.set_result(True)
+        return submitted
+
+    async def _keep_many(self, made: Sequence[tuple[NewJob, Live]]) -> None:
+        try:
+            seqs = await self._store.submit_many([job for job, _ in made])
+        except (StorageFull, StorageFailed) as error:
+            self._refused([live for _, live in made], error)
+            raise
+        for (job, live), seq in zip(made, seqs, strict=True):
+            live.seq = seq
+            self._jobs.queued(live, job)
+
+    def _refused(self, lives: Sequence[Live], error: StorageFull | StorageFailed) -> None:
+        for live in lives:
+            self._jobs.refused(live)
+        self._trouble.begin(error)
+
+    async def _written(self, lives: list[Live], step: Coroutine[object, object, T]) -> T:
+        """A step to its end, whatever becomes of the caller: jobs whose client left meanwhile are cancelled."""
         self._submitting += len(lives)
+        write = asyncio.get_running_loop().create_task(step)
         try:
             return await asyncio.shield(write)
         except asyncio.CancelledError:
             task = asyncio.get_running_loop().create_task(self._withdraw(lives, write))
             self._aside.add(task)
             task.add_done_callback(self._aside.discard)
-            raise
-        except (StorageFull, StorageFailed) as error:
-            for live in lives:
-                self._jobs.refused(live)
-            self._trouble.begin(error)
             raise
         finally:
             self._submitting -= len(lives)
@@ -216,15 +252,9 @@ class Intake:
         try:
             written = await write
         except ForemanError:
-            for live in lives:
-                self._jobs.refused(live)
             return
-        joined = isinstance(written, Submitted) and written.existing is not None
-        for live in lives:
-            if joined:
-                self._jobs.refused(live)
-            else:
-                self._jobs.queued(live)
+        if not isinstance(written, Submitted) or written.existing is None:
+            for live in lives:
                 await self._withdrawn(live)
 
     async def _joined(self, job: Job, *, same_request: bool) -> Ticket:

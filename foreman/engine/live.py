@@ -5,11 +5,12 @@ too slow to ask for. Counts follow the results of the store, never the intention
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode
+from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, NewJob
+from foreman.engine.depth import Depth
+from foreman.engine.fresh import Fresh
 from foreman.engine.relay import Budget, Relay
 
 
@@ -41,48 +42,6 @@ class Live:
         return f"<Live {self.id} {self.state} {self.key} {self.relay!r}>"
 
 
-@dataclass(slots=True)
-class Depth:
-    """How many jobs are queued, by model and load key."""
-
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    total: int = 0
-
-    def fill(self, counts: Mapping[tuple[str, str], int]) -> None:
-        self.counts = Counter(counts)
-        self.total = self.counts.total()
-
-    def add(self, model: str, key: str) -> None:
-        self.counts[model, key] += 1
-        self.total += 1
-        if self.counts[model, key] == 0:
-            del self.counts[model, key]
-
-    def remove(self, model: str, key: str) -> None:
-        self.counts[model, key] -= 1
-        self.total -= 1
-        # A claim can be heard of before the submit it followed, so a count may be below zero for a moment.
-        if self.counts[model, key] == 0:
-            del self.counts[model, key]
-
-    def wants(self, key: str) -> bool:
-        """Whether a queued job has this load key."""
-        return any(queued == key for _, queued in self._queued())
-
-    def matches(self, hot: Hot) -> bool:
-        """Whether the next claim would find a job that needs no swap."""
-        return any(model in hot.models or key in hot.load_keys for model, key in self._queued())
-
-    def by_model(self) -> dict[str, int]:
-        models: Counter[str] = Counter()
-        for model, key in self._queued():
-            models[model] += self.counts[model, key]
-        return dict(models.most_common())
-
-    def _queued(self) -> Iterator[tuple[str, str]]:
-        return (queued for queued, count in self.counts.items() if count > 0)
-
-
 class LiveJobs:
     """All living jobs of this process by id, the queue's depth, and the event that wakes the worker."""
 
@@ -92,6 +51,7 @@ class LiveJobs:
         self._by_request: dict[tuple[str, bytes], Live] = {}
         self.changed: Callable[[Live], None] = lambda _: None
         self.depth = Depth()
+        self.fresh = Fresh()
         self.running: Live | None = None
         self.endings = 0  # how many have left; who reads the store beside it can tell whether its answer is old
         self.wake = asyncio.Event()
@@ -124,6 +84,8 @@ class LiveJobs:
 
     def refused(self, live: Live) -> None:
         """The store did not take it."""
+        if self.running is live:
+            self.running = None
         self._drop(live)
 
     def twin(self, client: str, request: bytes | None) -> Live | None:
@@ -137,9 +99,11 @@ class LiveJobs:
         self._by_id[live.id] = live
         return live
 
-    def queued(self, live: Live) -> None:
-        """The store has it: count it and wake the worker."""
+    def queued(self, live: Live, job: NewJob | None = None) -> None:
+        """The store has it: count it and wake the worker. With `job` it may be begun without asking the store."""
         self.depth.add(live.model, str(live.key))
+        if job is not None and live.state is JobState.QUEUED and not live.cancelled:
+            self.fresh.add(live.seq, job)
         self.wake.set()
         self.changed(live)
 
@@ -149,13 +113,29 @@ class LiveJobs:
         live = self._by_id.get(job.id)
         if live is None:
             live = self.adopt(job)
+        live.seq = job.seq
         self.depth.remove(job.model, str(job.load_key))
+        self.begun(live, job)
+        return live
+
+    def cancelling(self, live: Live) -> None:
+        """Somebody wants it to end: it is not begun any more."""
+        live.cancelled = True
+        self.fresh.discard(live.id, str(live.key))
+
+    def chosen(self, hot: Hot) -> tuple[Live, NewJob] | None:
+        """The job the store would claim next, where it can be known without asking, and needs no swap."""
+        found = self.fresh.first(hot.load_keys, self.depth)
+        return None if found is None else (self._by_id[found.id], found)
+
+    def begun(self, live: Live, job: Job) -> None:
+        """The worker begins it."""
+        self.fresh.discard(live.id, str(live.key))
         live.state = JobState.LOADING
         live.attempts = job.attempts
         live.cancelled = live.cancelled or job.cancel_requested
         self.running = live
         self.changed(live)
-        return live
 
     def returned(self, live: Live) -> None:
         """It is queued again."""
@@ -172,6 +152,7 @@ class LiveJobs:
         """It is finished; who still reads holds the relay."""
         if live.state is JobState.QUEUED:
             self.depth.remove(live.model, str(live.key))
+            self.fresh.discard(live.id, str(live.key))
         if self.running is live:
             self.running = None
         live.state = state

@@ -17,7 +17,7 @@ import aiosqlite
 
 from foreman.core.errors import StorageFailed, StoreUnusable
 from foreman.core.estimate import Sample
-from foreman.core.job import Answer, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome, Payload
+from foreman.core.job import Answer, Chosen, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome, Payload
 from foreman.core.order import Waiting
 from foreman.engine import database, statements, steps
 from foreman.engine.store import Attempt, Finished, JobFilter, StoreUsage, Submitted
@@ -66,8 +66,14 @@ class SqliteStore:
         """Finish what was handed over and close; leaving `open` does the same. Safe to call twice."""
         await self._stack.aclose()
 
-    async def submit(self, job: NewJob) -> Submitted:
-        return await self._writer.run(partial(steps.submit, job=job), alone=len(job.payload.body) > BIG)
+    async def submit(self, job: NewJob, claimed_at: int | None = None) -> Submitted:
+        alone = len(job.payload.body) > BIG
+        if claimed_at is None:
+            return await self._writer.run(partial(steps.submit, job=job), alone=alone)
+        if job.idem_key is not None:
+            raise ValueError("a job with a key may be there already, so it cannot be claimed unseen")
+        step = partial(steps.submit_claimed, owner=self._boot_id, job=job, now=claimed_at)
+        return await self._writer.run(step, alone=alone)
 
     async def submit_many(self, jobs: Sequence[NewJob]) -> Sequence[int]:
         if any(job.idem_key is not None for job in jobs):
@@ -78,20 +84,22 @@ class SqliteStore:
     async def claim(self, hot: Hot, now: int) -> Claim | None:
         return await self._writer.run(partial(steps.claim, owner=self._boot_id, hot=hot, now=now))
 
-    async def finish(self, seq: int, outcome: Outcome, claim: Hot | None = None) -> Finished:
+    async def finish(self, seq: int, outcome: Outcome, claim: Hot | Chosen | None = None) -> Finished:
         # Shielded, because packing comes before the handing over.
         return await asyncio.shield(self._finish(seq, outcome, claim))
 
-    async def _finish(self, seq: int, outcome: Outcome, claim: Hot | None) -> Finished:
+    async def _finish(self, seq: int, outcome: Outcome, claim: Hot | Chosen | None) -> Finished:
         packed = None
         if outcome.answer is not None:
             body = outcome.answer.body
             packed = await asyncio.to_thread(steps.pack, body) if len(body) > SLOW else steps.pack(body)
-        step = partial(steps.finish, owner=self._boot_id, seq=seq, outcome=outcome, packed=packed, hot=claim)
+        step = partial(steps.finish, owner=self._boot_id, seq=seq, outcome=outcome, packed=packed, following=claim)
         return await self._writer.run(step, alone=packed is not None and len(packed[1]) > BIG)
 
     async def hand_back(self, seq: int, back: HandBack, claim: Hot | None = None) -> Finished:
-        return await self._writer.run(partial(steps.hand_back, owner=self._boot_id, seq=seq, back=back, hot=claim))
+        return await self._writer.run(
+            partial(steps.hand_back, owner=self._boot_id, seq=seq, back=back, following=claim)
+        )
 
     def note_working(self, seq: int, at: int) -> None:
         self._writer.later(partial(steps.note_working, owner=self._boot_id, seq=seq, at=at))

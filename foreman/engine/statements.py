@@ -22,6 +22,11 @@ INSERT INTO jobs (id, lane, model, load_key, path, mode, client, idem_key, req_h
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (client, idem_key) WHERE idem_key IS NOT NULL DO NOTHING
 RETURNING seq"""
+SUBMIT_CLAIMED: Final = """
+INSERT INTO jobs (id, lane, model, load_key, path, mode, client, idem_key, req_hash, max_attempts, not_before,
+                  created_at, retry_of, bytes, state, attempts, claimed_at, owner)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'loading', 1, ?, ?)
+RETURNING seq"""
 SAME_KEY: Final = f"SELECT req_hash IS ?, {COLUMNS} FROM jobs WHERE client=? AND idem_key=?"  # noqa: S608 constants only
 KEEP_PAYLOAD: Final = "INSERT INTO payloads (seq, headers, enc, body) VALUES (?, ?, 0, ?)"
 
@@ -44,6 +49,12 @@ WHERE seq = coalesce(
 AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
   WHERE state IN ('loading', 'working') AND iif(lane='local', 0, seq)=0)
 RETURNING {COLUMNS}"""  # noqa: S608 constants only
+CLAIM_CHOSEN: Final = """
+UPDATE jobs SET state='loading', attempts=attempts+1, claimed_at=:now, owner=:owner
+WHERE seq=:seq AND state='queued' AND not_before=0
+AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
+  WHERE state IN ('loading', 'working') AND iif(lane='local', 0, seq)=0)
+RETURNING seq"""
 OPEN_ATTEMPT: Final = """
 INSERT INTO attempts (seq, n, owner, started_at)
 SELECT :seq, coalesce(max(n), 0) + 1, :owner, :now FROM attempts WHERE seq=:seq"""

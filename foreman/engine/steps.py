@@ -16,6 +16,7 @@ import orjson
 from foreman.core.estimate import KEPT_SAMPLES, Sample
 from foreman.core.job import (
     Answer,
+    Chosen,
     Claim,
     HandBack,
     Hot,
@@ -93,32 +94,37 @@ def search(wanted: JobFilter, limit: int) -> tuple[str, dict[str, Any]]:
 
 
 def submit(db: sqlite3.Connection, job: NewJob) -> Submitted:
-    seq = _insert(db, job)
-    if seq is not None:
+    rows = db.execute(sql.SUBMIT, _row(job)).fetchall()
+    if rows:
+        ((seq,),) = rows
+        db.execute(sql.KEEP_PAYLOAD, (seq, _headers(job), job.payload.body))
         return Submitted(seq)
     ((same, *row),) = db.execute(sql.SAME_KEY, (job.req_hash, job.client, job.idem_key)).fetchall()
     existing = job_of(tuple(row))
     return Submitted(existing.seq, existing, bool(same))
 
 
+def submit_claimed(db: sqlite3.Connection, owner: str, job: NewJob, now: int) -> Submitted:
+    ((seq,),) = db.execute(sql.SUBMIT_CLAIMED, (*_row(job), now, owner)).fetchall()
+    db.execute(sql.KEEP_PAYLOAD, (seq, _headers(job), job.payload.body))
+    db.execute(sql.OPEN_ATTEMPT, {"seq": seq, "owner": owner, "now": now})
+    return Submitted(seq)
+
+
 def submit_many(db: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[int]:
     return [submit(db, job).seq for job in jobs]
 
 
-def _insert(db: sqlite3.Connection, job: NewJob) -> int | None:
-    """The new row's seq, or None where the client's key is taken."""
-    headers = json.dumps(job.payload.headers)
-    row = (
+def _row(job: NewJob) -> Row:
+    return (
         job.id, job.lane, job.model, str(job.load_key), job.payload.path, job.mode, job.client, job.idem_key,
         job.req_hash, job.max_attempts, job.not_before, job.created_at, job.retry_of,
-        len(headers) + len(job.payload.body),
+        len(_headers(job)) + len(job.payload.body),
     )  # fmt: skip
-    rows = db.execute(sql.SUBMIT, row).fetchall()
-    if not rows:
-        return None
-    ((seq,),) = rows
-    db.execute(sql.KEEP_PAYLOAD, (seq, headers, job.payload.body))
-    return int(seq)
+
+
+def _headers(job: NewJob) -> str:
+    return json.dumps(job.payload.headers)
 
 
 def claim(db: sqlite3.Connection, owner: str, hot: Hot, now: int) -> Claim | None:
@@ -136,12 +142,25 @@ def claim(db: sqlite3.Connection, owner: str, hot: Hot, now: int) -> Claim | Non
     return Claim(job, Payload(job.path, _pairs(headers), body))
 
 
+def claim_chosen(db: sqlite3.Connection, owner: str, chosen: Chosen, now: int) -> bool:
+    values = {"seq": chosen.seq, "owner": owner, "now": now}
+    claimed = bool(db.execute(sql.CLAIM_CHOSEN, values).fetchall())
+    if claimed:
+        db.execute(sql.OPEN_ATTEMPT, values)
+    return claimed
+
+
 def note_working(db: sqlite3.Connection, owner: str, seq: int, at: int) -> None:
     db.execute(sql.NOTE_WORKING, {"seq": seq, "owner": owner, "at": at})
 
 
 def finish(
-    db: sqlite3.Connection, owner: str, seq: int, outcome: Outcome, packed: tuple[int, bytes] | None, hot: Hot | None
+    db: sqlite3.Connection,
+    owner: str,
+    seq: int,
+    outcome: Outcome,
+    packed: tuple[int, bytes] | None,
+    following: Hot | Chosen | None,
 ) -> Finished:
     answer = outcome.answer
     headers = json.dumps(answer.headers) if answer else ""
@@ -151,7 +170,7 @@ def finish(
         "stats": orjson.dumps(outcome.stats).decode(), "bytes": len(headers) + len(packed[1]) if packed else 0,
     }  # fmt: skip
     rows = db.execute(sql.FINISH, values).fetchall()
-    finished = _moved(db, rows, values, hot)
+    finished = _moved(db, rows, values, following)
     if rows and answer and packed:
         enc, body = packed
         db.execute(sql.KEEP_RESULT, (seq, answer.status, headers, enc, answer.complete, body))
@@ -166,15 +185,15 @@ def _learn(db: sqlite3.Connection, new: Sample) -> None:
     db.execute(sql.TRIM_KEY, {"load_key": new.load_key, "kept": KEPT_SAMPLES})
 
 
-def hand_back(db: sqlite3.Connection, owner: str, seq: int, back: HandBack, hot: Hot | None) -> Finished:
+def hand_back(db: sqlite3.Connection, owner: str, seq: int, back: HandBack, following: Hot | None) -> Finished:
     values = {
         "seq": seq, "owner": owner, "at": back.at, "not_before": back.not_before, "error_code": back.error_code,
         "error": _text(back.error), "uncounted": not back.counted, "crash": back.crash,
     }  # fmt: skip
-    return _moved(db, db.execute(sql.HAND_BACK, values).fetchall(), values, hot)
+    return _moved(db, db.execute(sql.HAND_BACK, values).fetchall(), values, following)
 
 
-def _moved(db: sqlite3.Connection, rows: list[Row], values: dict[str, Any], hot: Hot | None) -> Finished:
+def _moved(db: sqlite3.Connection, rows: list[Row], values: dict[str, Any], following: Hot | Chosen | None) -> Finished:
     """What a move did that returned `rows`: none where somebody else owns the job."""
     if not rows:
         rows = db.execute(sql.STATE, (values["seq"],)).fetchall()
@@ -182,7 +201,9 @@ def _moved(db: sqlite3.Connection, rows: list[Row], values: dict[str, Any], hot:
     state = JobState(rows[0][0])
     outcome = "requeued" if state is JobState.QUEUED else state
     db.execute(sql.CLOSE_ATTEMPT, {**values, "outcome": outcome})
-    return Finished(True, state, claim(db, values["owner"], hot, values["at"]) if hot is not None else None)
+    if isinstance(following, Chosen):
+        return Finished(True, state, chosen=claim_chosen(db, values["owner"], following, values["at"]))
+    return Finished(True, state, None if following is None else claim(db, values["owner"], following, values["at"]))
 
 
 def cancel(db: sqlite3.Connection, id_: str, at: int) -> JobState | None:
@@ -192,7 +213,9 @@ def cancel(db: sqlite3.Connection, id_: str, at: int) -> JobState | None:
 
 def rehearse(db: sqlite3.Connection, job: NewJob) -> None:
     """Both take the room they need, and the transaction ends with neither."""
-    db.execute(sql.FORGET, (json.dumps([_insert(db, job)]),))
+    submitted = submit(db, job)
+    if submitted.existing is None:
+        db.execute(sql.FORGET, (json.dumps([submitted.seq]),))
 
 
 def recover(db: sqlite3.Connection, owner: str, now: int, drop_attached: bool) -> int:

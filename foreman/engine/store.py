@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from foreman.core.estimate import Sample
-from foreman.core.job import Answer, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome, Payload
+from foreman.core.job import Answer, Chosen, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome, Payload
 from foreman.core.order import Waiting
 
 
@@ -47,12 +47,14 @@ class Finished:
     """What became of a `finish` or `hand_back`.
 
     `applied` is False when the caller no longer owned the job; then nothing was changed and nothing claimed.
-    `state` is the job's state afterwards, None for an unknown job. `next` is the job claimed in the same step.
+    `state` is the job's state afterwards, None for an unknown job. `next` is the job claimed in the same step, and
+    `chosen` whether the one that was to be claimed is.
     """
 
     applied: bool
     state: JobState | None
     next: Claim | None = None
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,11 @@ class Store(Protocol):
 
     failed: asyncio.Future[BaseException]
 
-    async def submit(self, job: NewJob) -> Submitted:
-        """Keep a new job; its `seq` is the place in the order of arrival.
+    async def submit(self, job: NewJob, claimed_at: int | None = None) -> Submitted:
+        """Keep a new job; its `seq` is the place in the order of arrival. With `claimed_at` it is claimed as well.
 
-        Where its client has used its `idem_key` before, nothing is kept and the earlier job is told.
+        Where its client has used its `idem_key` before, nothing is kept and the earlier job is told. Raises ValueError
+        for a job with an `idem_key` that is to be claimed.
         """
 
     async def submit_many(self, jobs: Sequence[NewJob]) -> Sequence[int]:
@@ -101,7 +104,7 @@ class Store(Protocol):
         delayed job takes part from its `not_before` on. None when nothing is ready or the lane is taken.
         """
 
-    async def finish(self, seq: int, outcome: Outcome, claim: Hot | None = None) -> Finished:
+    async def finish(self, seq: int, outcome: Outcome, claim: Hot | Chosen | None = None) -> Finished:
         """End a claimed job, and claim the next one in the same step when `claim` is given.
 
         A job somebody asked to cancel ends as cancelled, unless it is done.

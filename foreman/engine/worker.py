@@ -14,15 +14,16 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar
 
-from foreman.core.errors import Draining, ForemanError, JobFailed, StorageFailed, StorageFull
+from foreman.core.errors import Draining, ForemanError, JobCancelled, JobFailed, StorageFailed, StorageFull
 from foreman.core.estimate import History, Sample
-from foreman.core.job import Claim, HandBack, Hot, JobState, Outcome
+from foreman.core.job import Chosen, Claim, HandBack, Hot, JobState, NewJob, Outcome
 from foreman.core.residency import hot
 from foreman.engine.attempt import Attempt, Result
 from foreman.engine.clock import Clock, millis
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.patience import Limits
 from foreman.engine.poller import SWAP_SECONDS, Poller
+from foreman.engine.start import Start, begun
 from foreman.engine.store import Finished, Store
 from foreman.engine.target import Target
 from foreman.engine.trouble import StoreTrouble
@@ -59,6 +60,8 @@ class Worker:
         self.orphaned = False  # an earlier process died with a job in flight
         self.idle = asyncio.Event()
         self.trouble = StoreTrouble()
+        self._resting = False  # nothing is ready, as far as anybody knows
+        self._handed: Start | None = None
 
     def __repr__(self) -> str:
         return f"<Worker running {self._jobs.running!r}>"
@@ -73,17 +76,32 @@ class Worker:
 
     async def run(self) -> None:
         """Claim and run until stopped. Anything that escapes from here ends the process."""
-        claim: Claim | None = None
+        start: Start | None = None
         if self.orphaned:
             log_event(log, logging.INFO, "orphan_wait", "a job was in flight when foreman died: the target may notice")
             await self._clock.wait(self._stop_asked, ORPHAN_SECONDS)
-        while not self._stopping() or claim is not None:
-            claim = claim or await self._next()
-            if claim is not None:
-                claim = await self._run_one(claim)
+        while not self._stopping() or start is not None:
+            start = start or await self._next()
+            if start is not None:
+                start = await self._run_one(start)
         self.idle.set()
 
-    async def _next(self) -> Claim | None:
+    def begin(self, live: Live, job: NewJob, written: asyncio.Future[bool]) -> bool:
+        """Begin a job that is on its way to the store, claimed already; False where it has to wait in line.
+
+        It has to, unless nothing runs, nothing is ready, and its model is loaded.
+        """
+        if not self._resting or self._jobs.wake.is_set() or self._stopping() or self.paused:
+            return False
+        if self._poller.reachable is False or str(job.load_key) not in self.hot().load_keys:
+            return False
+        claim = begun(job, 0, job.created_at)
+        self._handed = Start(live, claim, written)
+        self._jobs.begun(live, claim.job)
+        self._jobs.wake.set()
+        return True
+
+    async def _next(self) -> Start | None:
         """The next job in order; waits for one. None when stopping."""
         while not self._stopping():
             await self._until_target_answers()
@@ -91,16 +109,26 @@ class Worker:
             if self._stopping():
                 return None
             if self._jobs.depth.total == 0 or self.paused:
-                await self._jobs.wake.wait()
-                continue
-            preferred = await self._preferred()
-            claim = await self._claim(preferred)
-            if claim is not None or self._stopping():
-                return claim
-            due = await self._persist(self._store.next_due)
-            pause = None if due is None else max(0.0, due / 1000 - self._clock.time())
-            await self._clock.wait(self._jobs.wake, pause)
+                await self._rest(None)
+            else:
+                preferred = await self._preferred()
+                claim = await self._claim(preferred)
+                if claim is not None:
+                    return Start(self._jobs.taken(claim), claim)
+                if self._stopping():
+                    return None
+                due = await self._persist(self._store.next_due)
+                await self._rest(None if due is None else max(0.0, due / 1000 - self._clock.time()))
+            if self._handed is not None:
+                start, self._handed = self._handed, None
+                return start
         return None
+
+    async def _rest(self, pause: float | None) -> None:
+        """Nothing is ready: wait until something may be, at most `pause` seconds."""
+        self._resting = True
+        await self._clock.wait(self._jobs.wake, pause)
+        self._resting = False
 
     async def _claim(self, preferred: Hot) -> Claim | None:
         """The next job, or None where none is ready or nothing can be written before the end."""
@@ -130,21 +158,23 @@ class Worker:
         """What the target holds, as far as it is known."""
         return hot(self._poller.residency, self._poller.models)
 
-    async def _run_one(self, claim: Claim) -> Claim | None:
+    async def _run_one(self, start: Start) -> Start | None:
         """Run a claimed job to its end, and return the next one where it came with the settling of this."""
-        live = self._jobs.taken(claim)
+        live = start.live
         live.taken_at = self._clock.monotonic()
-        attempt = Attempt(live, claim, self._target, self._poller, self._clock, self._limits)
-        attempt.working = partial(self._note_working, live, claim.job.seq)
+        attempt = Attempt(start, self._target, self._poller, self._clock, self._limits)
+        attempt.working = partial(self._note_working, live)
         result = await self._supervised(live, attempt)
+        if not await start.on_disk():
+            return None
         if isinstance(result, HandBack) and live.cancelled:
             result = attempt.cancelled()
         if isinstance(result, Outcome):
             return await self._settle(live, attempt, result)
-        return await self._hand_back(live, claim, result)
+        return await self._hand_back(live, start.claim, result)
 
-    def _note_working(self, live: Live, seq: int) -> None:
-        self._store.note_working(seq, millis(self._clock))
+    def _note_working(self, live: Live) -> None:
+        self._store.note_working(live.seq, millis(self._clock))
         self._jobs.changed(live)
 
     async def _supervised(self, live: Live, attempt: Attempt) -> Result:
@@ -165,20 +195,42 @@ class Worker:
         finally:
             live.attempt = None
 
-    async def _settle(self, live: Live, attempt: Attempt, outcome: Outcome) -> Claim | None:
+    async def _settle(self, live: Live, attempt: Attempt, outcome: Outcome) -> Start | None:
         live.relay.finish(attempt.error)
-        following = self._following()
-        finished = await self._persist(lambda: self._store.finish(attempt.seq, outcome, following))
+        chosen = self._chosen()
+        if chosen is None:
+            finished = await self._finish(live, attempt, outcome, self._following())
+            return None if finished.next is None else Start(self._jobs.taken(finished.next), finished.next)
+        following, job = chosen
+        claim = begun(job, following.seq, outcome.at)
+        written = asyncio.create_task(self._finish_and_claim(live, attempt, outcome, following))
+        self._jobs.taken(claim)
+        return Start(following, claim, written)
+
+    async def _finish_and_claim(self, live: Live, attempt: Attempt, outcome: Outcome, following: Live) -> bool:
+        finished = await self._finish(live, attempt, outcome, Chosen(following.seq))
+        if not finished.chosen:
+            await self._give_up(following)
+        return finished.chosen
+
+    async def _give_up(self, live: Live) -> None:
+        """A job that was begun turned out to be somebody else's, who cancelled it in the same moment most likely."""
+        job = await self._store.get(live.id)
+        live.relay.finish(JobCancelled("the job was cancelled"))
+        self._jobs.gone(live, JobState.CANCELLED if job is None else job.state)
+
+    async def _finish(self, live: Live, attempt: Attempt, outcome: Outcome, following: Hot | Chosen | None) -> Finished:
+        finished = await self._persist(lambda: self._store.finish(live.seq, outcome, following))
         if finished.state is JobState.DONE:
             self.history.add(Sample.of(str(live.key), live.model, outcome.stats, outcome.at))
         self._jobs.gone(live, finished.state or outcome.state)
         self._log_finished(live, attempt, outcome, finished)
-        return finished.next
+        return finished
 
-    async def _hand_back(self, live: Live, claim: Claim, back: HandBack) -> Claim | None:
+    async def _hand_back(self, live: Live, claim: Claim, back: HandBack) -> Start | None:
         self._send_away(live)
         following = self._following() if back.not_before else None
-        finished = await self._persist(lambda: self._store.hand_back(claim.job.seq, back, following))
+        finished = await self._persist(lambda: self._store.hand_back(live.seq, back, following))
         if finished.state is JobState.CANCELLED:
             self._jobs.gone(live, JobState.CANCELLED)
         else:
@@ -199,16 +251,23 @@ class Worker:
             attempt=claim.job.attempts,
             again_in=max(0.0, round((back.not_before - back.at) / 1000, 3)),
         )
-        return finished.next
+        return None if finished.next is None else Start(self._jobs.taken(finished.next), finished.next)
 
     def _send_away(self, live: Live) -> None:
         """Nobody can wait for a job that goes back to the queue of a foreman that stops."""
         if self._stopping():
             live.relay.finish(_sent_away(live))
 
+    def _chosen(self) -> tuple[Live, NewJob] | None:
+        """The next job, where it is known without asking the store, and needs no look at the target first."""
+        return self._jobs.chosen(self.hot()) if self._goes_on() else None
+
+    def _goes_on(self) -> bool:
+        return not self._stopping() and not self.paused and self._poller.reachable is not False
+
     def _following(self) -> Hot | None:
         """What to claim in the same transaction, or None where the next claim needs a look at the target first."""
-        if self._stopping() or self.paused or self._poller.reachable is False:
+        if not self._goes_on():
             return None
         preferred = self.hot()
         return preferred if self._jobs.depth.matches(preferred) else None

@@ -46,9 +46,9 @@ def request_headers(headers: Mapping[str, str]) -> Headers:
     return _filtered(headers.items(), KEPT_FROM_TARGET, KEPT_FROM_TARGET_PREFIXES)
 
 
-def answer_headers(headers: Mapping[str, str]) -> Headers:
+def answer_headers(pairs: Iterable[tuple[str, str]]) -> Headers:
     """The headers of the target's answer that travel to a client, names in lower case."""
-    return _filtered(headers.items(), KEPT_FROM_CLIENT, KEPT_FROM_CLIENT_PREFIXES)
+    return _filtered(pairs, KEPT_FROM_CLIENT, KEPT_FROM_CLIENT_PREFIXES)
 
 
 def value_of(headers: Headers, name: str) -> str:

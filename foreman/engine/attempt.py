@@ -15,12 +15,13 @@ from foreman.core.job import Answer, HandBack, JobState, Mode, Outcome, Stats
 from foreman.core.refusal import Refusal
 from foreman.core.retry import Retry, Wait, after_error, after_status
 from foreman.engine.clock import Clock, millis
+from foreman.engine.exchange import Exchange
 from foreman.engine.loading import Loading
 from foreman.engine.patience import Limits, Patience
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Head
 from foreman.engine.start import Start
-from foreman.engine.target import Exchange, Target
+from foreman.engine.target import Target
 
 # A whole answer up to this size is held back until it is complete: a client can make nothing of a part of it.
 WHOLE_BYTES: Final = 1 << 20
@@ -98,12 +99,15 @@ class Attempt:
         """Pass the answer on as it comes. From here on nothing is tried again."""
         relay = self._live.relay
         relay.begin(head)
+
+        def take(chunk: bytes) -> None:
+            watch.feed(chunk)
+            relay.feed(chunk)
+
         broken: TargetError | None = None
         try:
-            while chunk:
-                watch.feed(chunk)
-                relay.feed(chunk)
-                chunk = await exchange.read(self._limits.idle)
+            take(chunk)
+            await exchange.pump(take, self._limits.idle)
         except (TargetCut, TargetSilent) as error:
             broken = error
         return self._judged(watch.verdict(broken is None), broken)

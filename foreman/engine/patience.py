@@ -15,9 +15,10 @@ from foreman.core.errors import TargetCut, TargetLost, TargetSilent
 from foreman.core.residency import Swap
 from foreman.core.retry import RetryPolicy
 from foreman.engine.clock import Clock
+from foreman.engine.exchange import Exchange
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Head
-from foreman.engine.target import Exchange, Target
+from foreman.engine.target import Target
 from foreman.log import log_event
 
 log = logging.getLogger(__name__)

@@ -44,7 +44,7 @@ async def forward(request: web.Request, body: bytes | None = None) -> web.Stream
 
 async def _passed_back(request: web.Request, upstream: ClientResponse, changing: Poller | None) -> web.StreamResponse:
     """The target's answer as it comes. `changing` is the poller where the target's models may be others at its end."""
-    response = Relayed(upstream.status, answer_headers(upstream.headers), upstream.reason)
+    response = Relayed(upstream.status, answer_headers(upstream.headers.items()), upstream.reason)
     try:
         await response.prepare(request)
         while chunk := await arriving(upstream):

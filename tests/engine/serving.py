@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 
 from foreman.core.job import Payload
-from foreman.engine.target import Exchange, Target
+from foreman.engine.exchange import Exchange
+from foreman.engine.target import Target
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

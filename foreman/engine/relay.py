@@ -108,7 +108,7 @@ class Relay:
             self.finished = True
             self.error = error
             self._wake()
-            self._let_go()
+            self.let_go()
 
     def fill(self, head: Head, body: bytes, error: ForemanError | None) -> None:
         """Hold a finished answer from the store for the readers to come; the last to leave lets go of it."""
@@ -136,7 +136,7 @@ class Relay:
 
     def leave(self, reader: "Reader") -> None:
         self._readers.pop(reader, None)
-        self._let_go()
+        self.let_go()
 
     def chunks_from(self, number: int) -> tuple[bytes, int] | None:
         """The bytes from chunk `number` on, joined up to JOIN_BYTES, and the number that follows; None: nothing yet."""
@@ -172,7 +172,8 @@ class Relay:
             self.complete = False
             self._budget.give(self, freed)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Hold nothing more where the answer is finished and nobody reads it."""
         if self.finished and not self._readers:
             self._drop(len(self._chunks))
 

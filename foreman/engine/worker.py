@@ -33,6 +33,10 @@ log = logging.getLogger(__name__)
 # How long to wait before the store is tried again after it refused a write (a full disk, a foreign lock).
 STORE_PAUSE_SECONDS: Final = 1.0
 
+# How long to wait for the time of a delayed job before the clock is read again: it may have been set, and while a
+# machine sleeps it goes on where the time of waiting stands still.
+RECHECK_SECONDS: Final = 30.0
+
 # A job was in flight when the last process died: how long the target gets to notice that nobody waits for it any more.
 # Ollama does at its next token, and nothing it says would show it.
 ORPHAN_SECONDS: Final = 0.5
@@ -98,7 +102,7 @@ class Worker:
             if claim is not None or self._stopping():
                 return claim
             due = await self._persist(self._store.next_due)
-            pause = None if due is None else max(0.0, due / 1000 - self._clock.time())
+            pause = None if due is None else min(max(0.0, due / 1000 - self._clock.time()), RECHECK_SECONDS)
             await self._clock.wait(self._jobs.wake, pause)
         return None
 

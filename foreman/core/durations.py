@@ -35,7 +35,8 @@ def keep_alive_seconds(value: Scalar) -> float | None:
         return _parsed(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isinf(value):
         return None
-    return _seconds(int(value * 10**9), negative=value < 0)
+    nanoseconds = value * 10**9  # of a large float this is infinite
+    return math.inf if value < 0 or nanoseconds > _LONGEST else int(nanoseconds) / 10**9
 
 
 def _parsed(text: str) -> float | None:
@@ -45,8 +46,4 @@ def _parsed(text: str) -> float | None:
     total = sum(int(Decimal(number) * _NANOSECONDS[unit]) for number, unit in _PARTS.findall(match[2]))
     if total > _LONGEST:
         return None
-    return _seconds(total, negative=match[1] == "-" and total > 0)
-
-
-def _seconds(nanoseconds: int, *, negative: bool) -> float:
-    return math.inf if negative or nanoseconds > _LONGEST else nanoseconds / 10**9
+    return math.inf if match[1] == "-" and total > 0 else total / 10**9

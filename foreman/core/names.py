@@ -64,14 +64,18 @@ class ModelName:
         return self.source == "cloud"
 
 
-@lru_cache(maxsize=4096)
 def parse(text: str) -> ModelName:
     """Read a model name as a client wrote it.
 
     Raises InvalidModelName with Ollama's own words: `model is required`, `invalid model name`,
     or `use either :local or :cloud, not both: "<text>"`.
     """
-    trimmed = text.strip(_SPACES)
+    # Valid names are short, so what is remembered is too.
+    return _parse(text.strip(_SPACES))
+
+
+@lru_cache(maxsize=4096)
+def _parse(trimmed: str) -> ModelName:
     if not trimmed:
         raise InvalidModelName("model is required")
     base, source = _cut_source(trimmed)

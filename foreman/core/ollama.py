@@ -5,6 +5,7 @@ It must not know of queues, sockets or foreman's own routes.
 """
 
 import re
+from functools import lru_cache
 from typing import Any, Final, Literal
 from urllib.parse import unquote
 
@@ -52,6 +53,7 @@ _INT64: Final = 2**63
 _ABSOLUTE: Final = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 
 
+@lru_cache(maxsize=256)
 def clean_path(raw: str) -> str:
     """The path that Ollama routes a request target by: decoded, without query, double or trailing slashes and dots."""
     parts: list[str] = []

@@ -5,6 +5,8 @@ from typing import Final
 
 # Longer than any answer takes; it keeps the arithmetic of timers out of trouble.
 WAIT_LIMIT: Final = 86_400
+# Python turns no text of thousands of digits into a number.
+WAIT_DIGITS: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ def preference(header: str) -> Preference:
         if name == "respond-async":
             asynchronous = True
         elif name == "wait" and wait is None and value.isascii() and value.isdigit():
-            wait = min(int(value), WAIT_LIMIT)
+            wait = min(int(value), WAIT_LIMIT) if len(value) <= WAIT_DIGITS else WAIT_LIMIT
     if wait is not None:
         return Preference(wait, f"respond-async, wait={wait}" if asynchronous else f"wait={wait}")
     return Preference(0, "respond-async") if asynchronous else Preference()

@@ -98,6 +98,7 @@ class Attempt:
     async def _relay(self, exchange: Exchange, head: Head, watch: Watch, chunk: bytes) -> Result:
         """Pass the answer on as it comes. From here on nothing is tried again."""
         relay = self._live.relay
+        self._live.watch = watch
         relay.begin(head)
 
         def take(chunk: bytes) -> None:

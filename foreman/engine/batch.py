@@ -1,8 +1,7 @@
 """One transaction for many steps: each stands or falls alone, and none is called done before the COMMIT.
 
-After any error `in_transaction` decides. On a full disk or an I/O error SQLite drops the whole transaction
-(https://sqlite.org/lang_transaction.html, 3.2), and the next SAVEPOINT would silently begin another one; then every
-step runs again in a transaction of its own. So a step may run twice and changes nothing but the database.
+After any error every step runs again in a transaction of its own; a savepoint for each would cost more in all the
+batches without an error than that does. So a step may run twice, and changes nothing but the database.
 Knows nothing of threads, of jobs, or of who waits.
 """
 
@@ -44,24 +43,22 @@ def commit(connection: sqlite3.Connection, batch: list[Op]) -> None:
     if batch[0].bare:
         _run_bare(connection, batch[0])
         return
-    durable = any(op.durable for op in batch)
-    try:
-        connection.execute("PRAGMA synchronous=FULL" if durable else "PRAGMA synchronous=NORMAL")
-        connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.Error as error:
-        for op in batch:
-            op.error = error
-    else:
+    if any(op.durable for op in batch):
         _transact(connection, batch)
+        return
+    # The connection syncs every commit but these, so that what must be durable depends on nothing done before it.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    try:
+        _transact(connection, batch)
+    finally:
+        connection.execute("PRAGMA synchronous=FULL")
 
 
 def _transact(connection: sqlite3.Connection, batch: list[Op]) -> None:
     try:
-        if len(batch) == 1:
-            batch[0].value = batch[0].step(connection)
-        else:
-            for op in batch:
-                _run_guarded(connection, op)
+        connection.execute("BEGIN IMMEDIATE")
+        for op in batch:
+            op.value = op.step(connection)
         connection.execute("COMMIT")
     except Exception as error:
         _roll_back(connection)
@@ -69,20 +66,7 @@ def _transact(connection: sqlite3.Connection, batch: list[Op]) -> None:
             batch[0].error = error
             return
         for op in batch:
-            op.error = None
             commit(connection, [op])
-
-
-def _run_guarded(connection: sqlite3.Connection, op: Op) -> None:
-    connection.execute("SAVEPOINT op")
-    try:
-        op.value = op.step(connection)
-    except Exception as error:
-        if not connection.in_transaction:
-            raise
-        connection.execute("ROLLBACK TO op")
-        op.error = error
-    connection.execute("RELEASE op")
 
 
 def _run_bare(connection: sqlite3.Connection, op: Op) -> None:

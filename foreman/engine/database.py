@@ -23,6 +23,7 @@ OPENING_BUSY_MS: Final = 1000
 
 _SETTINGS: Final = (
     "PRAGMA foreign_keys=ON",
+    "PRAGMA synchronous=FULL",  # every commit; the writer lowers it for what need not last
     "PRAGMA trusted_schema=OFF",
     # What was asked and answered is private: freed pages are overwritten.
     "PRAGMA secure_delete=ON",

@@ -234,6 +234,7 @@ class Engine:
         """Accept nothing more, let the running job end within the drain time (or until `hurry`), hand it back else."""
         self.draining = True
         self._stopping.set()
+        self.events.end()
         self._worker.stop()
         for live in list(self.jobs):
             if live.state is JobState.QUEUED:

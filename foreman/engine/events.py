@@ -38,6 +38,7 @@ class Events:
         self._kept: deque[Event] = deque(maxlen=KEPT)
         self._first = first
         self._waiters: set[asyncio.Future[None]] = set()
+        self._ended = False
         self.last = first - 1
 
     def __repr__(self) -> str:
@@ -46,6 +47,14 @@ class Events:
     def publish(self, live: Live) -> None:
         self.last += 1
         self._kept.append(Event(self.last, live, live.state, live.mode, live.attempts, live.relay.size))
+        self._wake()
+
+    def end(self) -> None:
+        """Have nobody wait any more: this process stops."""
+        self._ended = True
+        self._wake()
+
+    def _wake(self) -> None:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -58,8 +67,8 @@ class Events:
         return [event for event in self._kept if event.number > number]
 
     async def news(self, number: int) -> None:
-        """Wait until there is an event after `number`."""
-        while self.last <= number:
+        """Wait until there is an event after `number`, or the end."""
+        while self.last <= number and not self._ended:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.add(waiter)
             try:

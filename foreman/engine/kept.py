@@ -15,6 +15,7 @@ from foreman.core.errors import TargetError, TargetGarbled, TargetLost, TargetSi
 from foreman.core.headers import Headers, answer_headers
 from foreman.engine.arrival import reason_of
 from foreman.engine.relay import Head
+from foreman.engine.waiter import Waiter
 from foreman.engine.wire import Wire
 
 # How soon after sending a kept connection must close to have been closing already (rule 1), in seconds.
@@ -80,7 +81,7 @@ class KeptExchange:
         self._error: TargetError | None = None
         self._over = False
         self._given_up = False
-        self._waiter: asyncio.Future[bool] | None = None
+        self._waiter = Waiter()
         self._heard_at = self._loop.time()
         wire = wires.idle()
         if wire is None:
@@ -98,7 +99,7 @@ class KeptExchange:
         while self._head is None:
             if self._error is not None:
                 raise self._error
-            if not await self._wait(patience):
+            if not await self._waiter.wait(patience):
                 return None
         if 300 <= self._head.status < 400 and self._head.status != 304:
             status = self._head.status
@@ -111,7 +112,7 @@ class KeptExchange:
                 raise self._error
             if self._over:
                 return b""
-            if not await self._wait(patience):
+            if not await self._waiter.wait(patience):
                 raise TargetSilent(f"the target sent nothing for {patience:g} s")
         chunks, self._chunks = self._chunks, []
         if self._waiting_bytes > HIGH_BYTES and self._wire is not None and not self._over:
@@ -127,7 +128,7 @@ class KeptExchange:
             quiet = self._loop.time() - self._heard_at
             if quiet >= patience:
                 raise TargetSilent(f"the target sent nothing for {patience:g} s")
-            await self._wait(patience - quiet)
+            await self._waiter.wait(patience - quiet)
         if self._error is not None:
             raise self._error
 
@@ -160,7 +161,7 @@ class KeptExchange:
     def on_head(self, status: int, headers: Headers) -> None:
         self._head = Head(status, answer_headers(headers))
         self._heard_at = self._loop.time()
-        self._wake()
+        self._waiter.wake()
 
     def on_bytes(self, chunk: bytes) -> None:
         self._heard_at = self._loop.time()
@@ -172,13 +173,13 @@ class KeptExchange:
         self._waiting_bytes += len(chunk)
         if self._waiting_bytes > HIGH_BYTES and not held and self._wire is not None:
             self._wire.hold(True)
-        self._wake()
+        self._waiter.wake()
 
     def on_end(self) -> None:
         wire, self._over = self._wire, True
         if wire is not None:
             self._wires.give_back(wire)
-        self._wake()
+        self._waiter.wake()
 
     def on_error(self, error: TargetError) -> None:
         if isinstance(error, TargetLost) and self._was_stale():
@@ -186,7 +187,7 @@ class KeptExchange:
             return
         self._error = error
         self._over = True
-        self._wake()
+        self._waiter.wake()
 
     def _was_stale(self) -> bool:
         wire = self._wire
@@ -203,32 +204,12 @@ class KeptExchange:
         except TargetError as error:
             self._error = error
             self._over = True
-            self._wake()
+            self._waiter.wake()
 
     def _send(self, wire: Wire) -> None:
         self._wire = wire
         self._heard_at = self._loop.time()
         wire.send(*self._request, self)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(True)
-
-    async def _wait(self, patience: float | None) -> bool:
-        """Wait until something happens; False after `patience` seconds without."""
-        self._waiter = waiter = self._loop.create_future()
-        timer = None if patience is None else self._loop.call_later(patience, _expire, waiter)
-        try:
-            return await waiter
-        finally:
-            self._waiter = None
-            if timer is not None:
-                timer.cancel()
-
-
-def _expire(waiter: asyncio.Future[bool]) -> None:
-    if not waiter.done():
-        waiter.set_result(False)
 
 
 def _nobody(_: bytes) -> None:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from foreman.core.framing import Watch
 from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, NewJob
 from foreman.engine.depth import Depth
 from foreman.engine.fresh import Fresh
@@ -32,6 +33,7 @@ class Live:
     state: JobState = JobState.QUEUED
     loading: bool = False  # its model is being loaded right now
     attempt: asyncio.Task[object] | None = None
+    watch: Watch | None = None  # what looks on while its answer passes
     cancelled: bool = False
     handed_back: bool = False
     busy: int = 0

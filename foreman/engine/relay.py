@@ -9,12 +9,12 @@ Rules:
 Nothing here knows of HTTP, SQL or the target.
 """
 
-import asyncio
 from dataclasses import dataclass
 from typing import Final
 
 from foreman.core.errors import ForemanError, ReaderCut
 from foreman.core.job import Answer
+from foreman.engine.waiter import Waiter
 
 # A reader that fell behind gets what waits for it in pieces of this size: large enough to be cheap to
 # write, small enough not to double the memory the relay already holds.
@@ -108,7 +108,7 @@ class Relay:
             self.finished = True
             self.error = error
             self._wake()
-            self._let_go()
+            self.let_go()
 
     def fill(self, head: Head, body: bytes, error: ForemanError | None) -> None:
         """Hold a finished answer from the store for the readers to come; the last to leave lets go of it."""
@@ -136,7 +136,7 @@ class Relay:
 
     def leave(self, reader: "Reader") -> None:
         self._readers.pop(reader, None)
-        self._let_go()
+        self.let_go()
 
     def chunks_from(self, number: int) -> tuple[bytes, int] | None:
         """The bytes from chunk `number` on, joined up to JOIN_BYTES, and the number that follows; None: nothing yet."""
@@ -172,7 +172,8 @@ class Relay:
             self.complete = False
             self._budget.give(self, freed)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Hold nothing more where the answer is finished and nobody reads it."""
         if self.finished and not self._readers:
             self._drop(len(self._chunks))
 
@@ -189,7 +190,7 @@ class Reader:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._skip = 0
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter = Waiter()
         self._cut = False
         self.at = 0
 
@@ -199,14 +200,24 @@ class Reader:
 
     async def head(self) -> Head:
         """Wait for status and headers. Raises the relay's error where there will be none."""
+        while (head := await self.head_within(None)) is None:
+            pass
+        return head
+
+    async def head_within(self, patience: float | None) -> Head | None:
+        """As `head`; None where they do not come within `patience` seconds."""
         while (head := self._relay.head) is None:
             if self._relay.error is not None:
                 raise self._relay.error
-            await self._wait()
+            if not await self._waiter.wait(patience):
+                return None
         return head
 
-    async def chunk(self) -> bytes | None:
-        """The next bytes, or None after the last. Raises the relay's error after the last byte, or ReaderCut."""
+    async def chunk(self, patience: float | None = None) -> bytes | None:
+        """The next bytes, or None after the last; b"" where none come within `patience` seconds.
+
+        Raises the relay's error after the last byte, or ReaderCut.
+        """
         while True:
             if self._cut:
                 raise ReaderCut("the answer was not read for so long that it had to be given up")
@@ -223,7 +234,8 @@ class Reader:
                 if self._relay.error is not None:
                     raise self._relay.error
                 return None
-            await self._wait()
+            if not await self._waiter.wait(patience):
+                return b""
 
     def leave(self) -> None:
         self._relay.leave(self)
@@ -233,12 +245,4 @@ class Reader:
         self.wake()
 
     def wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        self._waiter.wake()

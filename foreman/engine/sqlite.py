@@ -85,14 +85,19 @@ class SqliteStore:
         return await self._writer.run(partial(steps.claim, owner=self._boot_id, hot=hot, now=now))
 
     async def finish(self, seq: int, outcome: Outcome, claim: Hot | Chosen | None = None) -> Finished:
-        # Shielded, because packing comes before the handing over.
-        return await asyncio.shield(self._finish(seq, outcome, claim))
+        body = b"" if outcome.answer is None else outcome.answer.body
+        if len(body) > SLOW:
+            # Shielded, because packing comes before the handing over.
+            return await asyncio.shield(self._finish_slowly(seq, outcome, body, claim))
+        packed = None if outcome.answer is None else steps.pack(body)
+        return await self._finish(seq, outcome, packed, claim)
 
-    async def _finish(self, seq: int, outcome: Outcome, claim: Hot | Chosen | None) -> Finished:
-        packed = None
-        if outcome.answer is not None:
-            body = outcome.answer.body
-            packed = await asyncio.to_thread(steps.pack, body) if len(body) > SLOW else steps.pack(body)
+    async def _finish_slowly(self, seq: int, outcome: Outcome, body: bytes, claim: Hot | Chosen | None) -> Finished:
+        return await self._finish(seq, outcome, await asyncio.to_thread(steps.pack, body), claim)
+
+    async def _finish(
+        self, seq: int, outcome: Outcome, packed: tuple[int, bytes] | None, claim: Hot | Chosen | None
+    ) -> Finished:
         step = partial(steps.finish, owner=self._boot_id, seq=seq, outcome=outcome, packed=packed, following=claim)
         return await self._writer.run(step, alone=packed is not None and len(packed[1]) > BIG)
 

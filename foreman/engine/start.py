@@ -21,7 +21,9 @@ class Start:
 
     async def on_disk(self) -> bool:
         """Wait for the claim to be on disk. False: it never will be, and the job is not the worker's to run."""
-        return self.written is None or await asyncio.shield(self.written)
+        if self.written is None:
+            return True
+        return self.written.result() if self.written.done() else await asyncio.shield(self.written)
 
 
 def begun(new: NewJob, seq: int, now: int) -> Claim:

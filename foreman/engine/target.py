@@ -45,6 +45,7 @@ class Target:
         self._base = URL(url)
         self._kept = kept and self._base.scheme == "http" and self._base.user is None
         self._wires = Wires(self._connected)
+        self._first_lines: dict[str, str] = {}
         self._connect_timeout = connect_timeout
         self._probe_timeout = probe_timeout
         self._sessions: list[aiohttp.ClientSession] = []
@@ -87,7 +88,9 @@ class Target:
     async def _connected(self) -> Wire:
         """A new connection for jobs. Raises OSError."""
         async with asyncio.timeout(self._connect_timeout):
-            transport, wire = await asyncio.get_running_loop().create_connection(Wire, self._base.host, self._base.port)
+            transport, wire = await asyncio.get_running_loop().create_connection(
+                Wire, self._base.host or "", self._base.port or 80
+            )
         kept_alive(transport.get_extra_info("socket"))
         return wire
 
@@ -103,11 +106,13 @@ class Target:
         )
 
     def _head(self, payload: Payload) -> bytes:
-        lines = [f"POST {self.url(payload.path).raw_path_qs} HTTP/1.1", f"host: {self._base.raw_authority}"]
-        lines += [f"{name}: {value}" for name, value in payload.headers if name not in PLAIN]
-        lines += [f"{name}: {value}" for name, value in PLAIN.items()]
-        lines.append(f"content-length: {len(payload.body)}\r\n\r\n")
-        return "\r\n".join(lines).encode("utf-8", "surrogateescape")
+        first = self._first_lines.get(payload.path)
+        if first is None:
+            host, fixed = self._base.raw_authority, "".join(f"{name}: {value}\r\n" for name, value in PLAIN.items())
+            first = f"POST {self.url(payload.path).raw_path_qs} HTTP/1.1\r\nhost: {host}\r\n{fixed}"
+            self._first_lines[payload.path] = first
+        given = "".join(f"{name}: {value}\r\n" for name, value in payload.headers if name not in PLAIN)
+        return f"{first}{given}content-length: {len(payload.body)}\r\n\r\n".encode("utf-8", "surrogateescape")
 
     @asynccontextmanager
     async def forward(

@@ -16,8 +16,9 @@ from typing import Final, TypeVar
 
 from foreman.core.errors import Draining, ForemanError, JobCancelled, JobFailed, StorageFailed, StorageFull
 from foreman.core.estimate import History, Sample
+from foreman.core.inventory import Inventory
 from foreman.core.job import Chosen, Claim, HandBack, Hot, JobState, NewJob, Outcome
-from foreman.core.residency import hot
+from foreman.core.residency import Residency, hot
 from foreman.engine.attempt import Attempt, Result
 from foreman.engine.clock import Clock, millis
 from foreman.engine.live import Live, LiveJobs
@@ -33,6 +34,10 @@ log = logging.getLogger(__name__)
 
 # How long to wait before the store is tried again after it refused a write (a full disk, a foreign lock).
 STORE_PAUSE_SECONDS: Final = 1.0
+
+# How long to wait for the time of a delayed job before the clock is read again: it may have been set, and while a
+# machine sleeps it goes on where the time of waiting stands still.
+RECHECK_SECONDS: Final = 30.0
 
 # A job was in flight when the last process died: how long the target gets to notice that nobody waits for it any more.
 # Ollama does at its next token, and nothing it says would show it.
@@ -60,6 +65,8 @@ class Worker:
         self.orphaned = False  # an earlier process died with a job in flight
         self.idle = asyncio.Event()
         self.trouble = StoreTrouble()
+        self._seen: tuple[Residency, Inventory] | None = None
+        self._hot = Hot()
         self._resting = False  # nothing is ready, as far as anybody knows
         self._handed: Start | None = None
 
@@ -118,7 +125,9 @@ class Worker:
                 if self._stopping():
                     return None
                 due = await self._persist(self._store.next_due)
-                await self._rest(None if due is None else max(0.0, due / 1000 - self._clock.time()))
+                await self._rest(
+                    None if due is None else min(max(0.0, due / 1000 - self._clock.time()), RECHECK_SECONDS)
+                )
             if self._handed is not None:
                 start, self._handed = self._handed, None
                 return start
@@ -134,7 +143,7 @@ class Worker:
         """The next job, or None where none is ready or nothing can be written before the end."""
         while not self._stopping():
             try:
-                return await _whole(self._store.claim(preferred, millis(self._clock)))
+                return await self._store.claim(preferred, millis(self._clock))
             except (StorageFull, StorageFailed) as error:
                 self.trouble.begin(error)
                 await self._clock.wait(self._stop_asked, STORE_PAUSE_SECONDS)
@@ -156,7 +165,10 @@ class Worker:
 
     def hot(self) -> Hot:
         """What the target holds, as far as it is known."""
-        return hot(self._poller.residency, self._poller.models)
+        seen = self._poller.residency, self._poller.models
+        if self._seen is None or seen[0] is not self._seen[0] or seen[1] is not self._seen[1]:
+            self._seen, self._hot = seen, hot(*seen)
+        return self._hot
 
     async def _run_one(self, start: Start) -> Start | None:
         """Run a claimed job to its end, and return the next one where it came with the settling of this."""
@@ -276,7 +288,7 @@ class Worker:
         """A write that must not be lost: tried again until the store takes it."""
         while True:
             try:
-                return await _whole(write())
+                return await write()
             except (StorageFull, StorageFailed) as error:
                 self.trouble.begin(error)
                 await self._clock.wait(self._pause, STORE_PAUSE_SECONDS)
@@ -303,11 +315,6 @@ class Worker:
             attempt=attempt.number,
             fenced=None if finished.applied else True,
         )
-
-
-async def _whole(step: Awaitable[T]) -> T:
-    """A step of the store to its end, whatever becomes of who waits for it."""
-    return await asyncio.shield(asyncio.ensure_future(step))
 
 
 def _sent_away(live: Live) -> ForemanError:

@@ -7,7 +7,6 @@
 4. A client that wished to wait only so long is told where to look, and the job runs on without it.
 """
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +14,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from foreman.core.errors import ForemanError, JobFailed
-from foreman.core.framing import Framing, VerdictKind, Watch, framing_of
+from foreman.core.framing import Framing, VerdictKind, framing_of
 from foreman.core.headers import value_of
 from foreman.core.job import JobState, surface_of
 from foreman.core.ollama import late_error
@@ -85,11 +84,7 @@ async def _first_head(reader: Reader, waiting: Waiting) -> Head | None:
     patience = waiting.hold if waiting.heartbeat else None
     if waiting.wish.wait is not None:
         patience = waiting.wish.wait
-    try:
-        async with asyncio.timeout(patience):
-            return await reader.head()
-    except TimeoutError:
-        return None
+    return await reader.head_within(patience)
 
 
 class Delivery:
@@ -103,7 +98,6 @@ class Delivery:
         self._waiting = waiting
         self._framing = waiting.asked
         self._tail = b""
-        self._watch = Watch(Framing.NDJSON, ticket.path)
 
     async def run(self, head: Head | None) -> web.StreamResponse:
         response = self._opened(head)
@@ -140,34 +134,28 @@ class Delivery:
     async def _padded_head(self, response: Relayed) -> Head:
         while True:
             await response.write(pad(self._framing, await self._words()))
-            try:
-                async with asyncio.timeout(self._waiting.heartbeat):
-                    return await self._reader.head()
-            except TimeoutError:
-                continue
+            if (head := await self._reader.head_within(self._waiting.heartbeat)) is not None:
+                return head
 
     async def _next(self, response: Relayed) -> bytes | None:
         """The next bytes; while there are none, heartbeats where the answer has room for them."""
-        while self._waiting.heartbeat:
-            try:
-                async with asyncio.timeout(self._waiting.heartbeat):
-                    return await self._reader.chunk()
-            except TimeoutError:
-                if self._has_room(response):
-                    await response.write(pad(self._framing, await self._words()))
-        return await self._reader.chunk()
+        while (chunk := await self._reader.chunk(self._waiting.heartbeat or None)) == b"":
+            if self._has_room(response):
+                await response.write(pad(self._framing, await self._words()))
+        return chunk
 
     def _note(self, chunk: bytes) -> None:
-        self._tail = (self._tail + chunk[-BORDER_BYTES:])[-BORDER_BYTES:]
-        if self._framing is Framing.NDJSON:
-            self._watch.feed(chunk)
+        self._tail = chunk[-BORDER_BYTES:] if len(chunk) >= BORDER_BYTES else (self._tail + chunk)[-BORDER_BYTES:]
 
     def _has_room(self, response: Relayed) -> bool:
         """Whether a heartbeat may be written where the answer stands now."""
         # An announced length has no room for more, and behind the last line a space would be a line of its own.
         if response.content_length is not None or not may_pad(self._framing, self._tail):
             return False
-        return self._watch.verdict(complete=False).kind is VerdictKind.CUT
+        live = self._ticket.live
+        if self._framing is not Framing.NDJSON or live is None or live.watch is None:
+            return True
+        return live.watch.verdict(complete=False).kind is VerdictKind.CUT
 
     async def _words(self) -> str:
         """What a heartbeat says of the job, where it can say anything."""

@@ -49,10 +49,15 @@ async def stream_body(request: web.BaseRequest) -> AsyncIterator[bytes]:
     """The body piece by piece as it arrives. Raises BodyStalled, BadRequest or BodyEncoded."""
     if request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").strip().lower() != "chunked":
         raise BodyEncoded("foreman reads no transfer encoding but chunked")
+    content = request.content
+    if content.is_eof() and content.exception() is None:  # it came with its head, as nearly all do
+        if piece := content.read_nowait():
+            yield piece
+        return
     while True:
         try:
             async with asyncio.timeout(STALL_SECONDS):
-                piece = await request.content.readany()
+                piece = await content.readany()
         except TimeoutError:
             raise BodyStalled(f"the request body stopped arriving for {STALL_SECONDS:.0f} s") from None
         except (web.RequestPayloadError, ClientPayloadError, BadHttpMessage):

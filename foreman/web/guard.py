@@ -10,6 +10,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -142,6 +143,7 @@ def _pattern(origin: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, origin.split("*"))), re.IGNORECASE)
 
 
+@lru_cache(maxsize=256)
 def _is_ip(name: str) -> bool:
     try:
         ipaddress.ip_address(name)

@@ -17,7 +17,7 @@ from foreman.web.admission import Inquiry, Unload, admitted
 from foreman.web.bodies import read_body
 from foreman.web.jobview import attempts_view, job_view
 from foreman.web.keys import ENGINE, SETTINGS
-from foreman.web.queued import client_of, repeatable
+from foreman.web.queued import IDEMPOTENCY_KEY, client_of, repeatable
 
 ARRAY_LIMIT: Final = 1000
 LIST_DEFAULT, LIST_LIMIT = 50, 500
@@ -47,9 +47,12 @@ async def submit(request: web.Request) -> web.Response:
         raise BadRequest(f"the body is not JSON: {error.msg} at byte {error.pos}") from error
     if not isinstance(asked, list):
         ticket = await engine.submit(repeatable(await _submission(request, asked, ""), request, raw))
+        ticket.relay.let_go()  # nobody reads the answer of the one it has joined
         return await _one(request, ticket.id, 202, {"Location": f"/jobs/{ticket.id}", "X-Foreman-Job": ticket.id})
     if not asked:
         raise BadRequest("the array holds no job")
+    if IDEMPOTENCY_KEY in request.headers:
+        raise BadRequest("Idempotency-Key stands for one job, and this is an array")
     if len(asked) > ARRAY_LIMIT:
         raise TooMany(f"an array may hold {ARRAY_LIMIT} jobs, this one holds {len(asked)}")
     submissions = [await _submission(request, entry, f"[{n}]") for n, entry in enumerate(asked)]
@@ -73,8 +76,11 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
     body = entry.get("body")
     if not isinstance(body, dict):
         raise BadRequest(f"{_field(where, 'body')} must be an object: the body of a request to {path}")
-    headers = {"Content-Type": "application/json"}
-    inquiry = Inquiry(path, headers, orjson.dumps(body), client_of(request))
+    try:
+        text = orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        raise BadRequest(f"{_field(where, 'body')} is nested too deeply") from None
+    inquiry = Inquiry(path, {"Content-Type": "application/json"}, text, client_of(request))
     try:
         found = await admitted(inquiry, engine.poller, settings)
     except ForemanError as error:
@@ -108,9 +114,11 @@ def _not_before(value: object, where: str, now: float) -> int:
 def _unix_ms(field: str, text: str) -> int:
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        # There are times that are in the year 10000 in UTC, where they could not be shown.
+        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise BadRequest(f"{field} must be a time such as 2026-01-31T12:00:00Z") from None
-    return max(0, int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000))
+    return max(0, int(at.timestamp() * 1000))
 
 
 async def listed(request: web.Request) -> web.Response:

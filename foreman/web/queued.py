@@ -1,6 +1,8 @@
 """Requests that become jobs: everything the target might run."""
 
 import dataclasses
+import re
+from typing import Final
 
 from aiohttp import web
 
@@ -17,6 +19,7 @@ from foreman.web.paths import route_path
 IDEMPOTENCY_KEY = "Idempotency-Key"
 # The official OpenAI SDKs say in this header how often they have sent a request before.
 RETRY_COUNT = "x-stainless-retry-count"
+_COUNTED: Final = re.compile(r"0*[1-9][0-9]*")
 
 
 async def queued(request: web.Request) -> web.StreamResponse:
@@ -30,7 +33,8 @@ async def queued(request: web.Request) -> web.StreamResponse:
         return await forward(request, body)
     if isinstance(asked, Unload):
         return await _unload(request, body, asked.model)
-    wish = preference(request.headers.get("Prefer", ""))
+    # A list that comes in several lines is one list (RFC 9110, 5.3).
+    wish = preference(",".join(request.headers.getall("Prefer", ())))
     submission = repeatable(asked.submission, request, body)
     if wish.wait == 0:
         submission = dataclasses.replace(submission, mode=Mode.DETACHED)
@@ -55,7 +59,7 @@ def repeatable(submission: Submission, request: web.Request, body: bytes) -> Sub
         submission,
         idem_key=None if key is None else checked_key(key),
         hash=request_hash(submission.payload.path, body),
-        again=count is not None and count.isdigit() and int(count) > 0,
+        again=count is not None and _COUNTED.fullmatch(count) is not None,
     )
 
 
@@ -70,4 +74,5 @@ async def _unload(request: web.Request, body: bytes, model: str) -> web.StreamRe
 def client_of(request: web.Request) -> str:
     """Who asks, for people who read logs: the product of the User-Agent and the address."""
     product = request.headers.get("User-Agent", "").partition(" ")[0]
-    return f"{product} {request.remote or ''}".strip()
+    # Bytes that are not UTF-8 arrive as lone surrogates, which no database takes.
+    return f"{product} {request.remote or ''}".strip().encode("utf-8", "replace").decode()

@@ -83,9 +83,9 @@ async def everything_else(request: web.Request) -> web.StreamResponse:
         if is_own(path):
             raise NothingHere(f"there is nothing at {path[:200]}")
         return await forward(request)
-    if request.method not in methods and request.method != "OPTIONS":
+    if request.method not in methods and (request.method != "OPTIONS" or is_own(path)):
         raise NotAllowed(f"{path} takes {' and '.join(methods)}", methods)
-    if path in QUEUED_PATHS:
+    if path in QUEUED_PATHS and request.method in methods:
         return await queued(request)
     if is_own(path):
         raise NothingHere(f"there is nothing at {sent_path(request)[:200]}; did you mean {path}?")

@@ -18,6 +18,7 @@ READ = {
     "return=minimal, respond-async; foo=bar": Preference(0, "respond-async"),
     "wait=5, wait=9": Preference(5, "wait=5"),  # the first counts (RFC 7240, 2)
     "wait=999999999999": Preference(WAIT_LIMIT, f"wait={WAIT_LIMIT}"),
+    "wait=" + "9" * 5000: Preference(WAIT_LIMIT, f"wait={WAIT_LIMIT}"),
     "wait=-1": Preference(),
     "wait=1.5": Preference(),
     "wait=\u0665": Preference(),

@@ -53,6 +53,17 @@ async def resumed(stub: StubOllama, db: Path, count: int, **settings: object) ->
     return [orjson.loads(entry.body)["messages"][0]["content"] for entry in stub.ledger.on(CHAT)[before:]]
 
 
+async def test_who_follows_the_events_is_told_of_the_end_and_holds_nothing_up(tmp_path: Path) -> None:
+    async with StubOllama() as stub, serving(stub.url, tmp_path / "foreman.db") as foreman:
+        async with raw.connected(foreman.url) as follower:
+            await follower.request("GET /events")
+            assert (await follower.head()).status == 200
+            assert (await follower.piece()).startswith(b"id: ")
+            foreman.send(signal.SIGTERM)
+            assert await follower.piece() == b""  # an end, not a break
+        assert await foreman.ended() == 0
+
+
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stop_lets_the_running_stream_end(tmp_path: Path, loop: str, number: signal.Signals) -> None:

@@ -1,7 +1,8 @@
 """The model named in a multipart/form-data body (audio transcriptions).
 
 Rules: the value of the first part that is called `model` and is no file counts, as in Go's FormValue; lines may end in
-CRLF or in LF alone; parts are looked at by their heads, and files are never copied.
+CRLF or in LF alone; parts are looked at by their heads, and files are never copied. What no client sends (thousands of
+parts, heads of many kilobytes) is refused: the email parser needs time in the square of a head's length.
 It must not know what else a form says.
 """
 
@@ -12,8 +13,10 @@ from email.utils import collapse_rfc2231_value
 from typing import Final
 
 from foreman.core.body import RequestBody
+from foreman.core.errors import BadRequest
 
-_MAX_HEAD: Final = 64 * 1024
+_MAX_HEAD: Final = 2 * 1024
+_MAX_PARTS: Final = 1000  # Go reads no more either
 _HEADERS: Final = BytesHeaderParser()
 
 
@@ -21,13 +24,18 @@ def read_multipart(content_type: str, body: bytes) -> RequestBody | None:
     """Read the form in `body`; None when it is none, or its model is absent or empty.
 
     A `model` in the query of the URL would go before the one in the form, which is for the caller to look at.
+    Raises BadRequest for a form whose model cannot be told in good time.
     """
+    if len(content_type) > _MAX_HEAD:
+        raise BadRequest("the Content-Type is too long to be read")
     head = Message()
     head["Content-Type"] = content_type
     boundary = head.get_boundary()
     if head.get_content_type() != "multipart/form-data" or not boundary:
         return None
-    for start, end in _parts(body, b"--" + boundary.encode("utf-8", "surrogateescape")):
+    for count, (start, end) in enumerate(_parts(body, b"--" + boundary.encode("utf-8", "surrogateescape"))):
+        if count == _MAX_PARTS:
+            raise BadRequest(f"the form has more than {_MAX_PARTS} parts")
         value = _model(body, start, end)
         if value is not None:
             model = value.decode("utf-8", "replace")
@@ -81,6 +89,8 @@ def _head_end(body: bytes, start: int, end: int) -> tuple[int, int]:
         position = body.find(blank, start, limit)
         if position >= 0:
             return position, position + len(blank)
+    if limit < end:
+        raise BadRequest("a part of the form has a head that is too long to be read")
     return start, end
 
 

@@ -26,7 +26,7 @@ class Refusal:
 
     @property
     def text(self) -> str:
-        """The words of an error in any of the three shapes, else the beginning of the body."""
+        """The words of an error in any of the three shapes, else the beginning of the body; never empty."""
         try:
             parsed = orjson.loads(self.body)
         except orjson.JSONDecodeError:
@@ -34,7 +34,9 @@ class Refusal:
         error = parsed.get("error") if isinstance(parsed, dict) else None
         if isinstance(error, dict):
             error = error.get("message")
-        return (error if isinstance(error, str) else self.body.decode("utf-8", "replace"))[:_QUOTED]
+        text = error if isinstance(error, str) else self.body.decode("utf-8", "replace")
+        # An empty error is none to many clients.
+        return text.strip()[:_QUOTED] or f"the target answered with status {self.status}"
 
     @property
     def retry_after(self) -> float | None:

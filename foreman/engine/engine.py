@@ -97,6 +97,8 @@ class Engine:
         in_flight = await self.store.recover(millis(self.clock), self._rules.drop_attached)
         self._worker.orphaned = in_flight > 0
         self.jobs.depth.fill(await self.store.depth())
+        for job, request in await self.store.repeatable():
+            self.jobs.adopt(job, request)
         self._worker.history = self.forecast.history = History(await self.store.samples())
         self._worker.paused = await self.store.paused()
         if self.jobs.depth.total:

@@ -94,11 +94,14 @@ class LiveJobs:
         """The living job that came of the same request of the same client."""
         return None if request is None else self._by_request.get((client, request))
 
-    def adopt(self, job: Job) -> Live:
-        """A job of an earlier process, so that its answer can be waited for; it is counted already."""
+    def adopt(self, job: Job, request: bytes | None = None) -> Live:
+        """A job of an earlier process, so that its answer can be waited for; it is counted already.
+
+        `request` is the hash of its request, where that may come again.
+        """
         live = Live(job.id, job.model, job.load_key, job.path, job.client, self.relay(), job.created_at, job.mode)
-        live.seq, live.attempts, live.state = job.seq, job.attempts, job.state
-        self._by_id[live.id] = live
+        live.seq, live.attempts, live.state, live.hash = job.seq, job.attempts, job.state, request
+        self.expect(live)
         return live
 
     def queued(self, live: Live, job: NewJob | None = None) -> None:

@@ -172,6 +172,9 @@ class SqliteStore:
         rows = await self._read(statements.BY_SEQ, json.dumps(list(seqs)))
         return {job.seq: job for job in map(steps.job_of, rows)}
 
+    async def repeatable(self) -> Sequence[tuple[Job, bytes]]:
+        return [(steps.job_of(row[1:]), row[0]) for row in await self._read(statements.REPEATABLE)]
+
     async def paused(self) -> bool:
         return bool(await self._number(statements.PAUSED))
 

@@ -147,6 +147,11 @@ PAYLOAD_OF_ID: Final = """
 SELECT j.path, p.headers, p.body FROM jobs AS j JOIN payloads AS p USING (seq) WHERE j.id=?"""
 BY_SEQ: Final = f"SELECT {COLUMNS} FROM jobs WHERE seq IN (SELECT value FROM json_each(?))"  # noqa: S608 constants only
 
+REPEATABLE: Final = f"""
+SELECT req_hash, {COLUMNS} FROM jobs WHERE req_hash IS NOT NULL AND seq IN (
+  SELECT seq FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0
+  UNION ALL SELECT seq FROM jobs INDEXED BY jobs_delayed WHERE state='queued' AND not_before>0)"""  # noqa: S608 constants only
+
 # One text for each index that can lead: whose jobs, of which model, in which states. What the index does not lead to
 # is told from its other columns, so that a row is read only to be shown.
 _SHOWN: Final = f"""

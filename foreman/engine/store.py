@@ -167,6 +167,9 @@ class Store(Protocol):
     async def by_seq(self, seqs: Sequence[int]) -> Mapping[int, Job]:
         """Those of the jobs that are there."""
 
+    async def repeatable(self) -> Sequence[tuple[Job, bytes]]:
+        """The queued jobs whose requests may come again, each with its request's hash. Meant for the start."""
+
     async def paused(self) -> bool: ...
 
     async def samples(self) -> Sequence[Sample]:

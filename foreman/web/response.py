@@ -33,9 +33,11 @@ async def response(request: web.Request) -> web.StreamResponse:
         attempt = ticket.attempt if ticket.live is None else ticket.live.attempts
         tag = f'"{ticket.id}-{attempt}"'
         offset, ranged = wanted.offset(tag, head.status)
+        reader.skip(offset)
+        # Nobody has had more of a growing answer than there is: whether this much will come must be seen first.
+        first = b"" if relay.finished or offset <= relay.size else await reader.chunk() or b""
         if relay.finished and (offset > relay.size or (ranged and offset == relay.size)):
             raise OffsetBeyondEnd(f"the answer has {relay.size} bytes, it cannot be read from {offset}", relay.size)
-        reader.skip(offset)
         answer = Relayed(206 if ranged else head.status, head.headers)
         answer.headers.popall(hdrs.CONTENT_LENGTH, None)
         answer.headers[JOB_HEADER] = ticket.id
@@ -44,7 +46,7 @@ async def response(request: web.Request) -> web.StreamResponse:
         answer.headers[hdrs.ACCEPT_RANGES] = "bytes"
         if ranged:
             answer.headers[hdrs.CONTENT_RANGE] = _content_range(relay, offset)
-        return await _deliver(request, answer, reader)
+        return await _deliver(request, answer, first, reader)
     finally:
         reader.leave()
 
@@ -79,12 +81,14 @@ class _Wanted:
         return (self.start, True) if status == 200 and self.tag in (None, tag) else (0, False)
 
 
-async def _deliver(request: web.Request, answer: Relayed, reader: Reader) -> web.StreamResponse:
-    """Send all that the reader gets; break off without the final chunk where it gets an error."""
+async def _deliver(request: web.Request, answer: Relayed, chunk: bytes, reader: Reader) -> web.StreamResponse:
+    """Send `chunk` and all that the reader gets; break off without the final chunk where it gets an error."""
     try:
         await answer.prepare(request)
-        while (chunk := await reader.chunk()) is not None:
+        if chunk:
             await answer.write(chunk)
+        while (following := await reader.chunk()) is not None:
+            await answer.write(following)
         await answer.write_eof()
     except ForemanError:
         await answer.break_off(request)

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from foreman.core.body import RequestBody
+from foreman.core.errors import BadRequest
 from foreman.core.multipart import read_multipart
 
 TYPE = "multipart/form-data; boundary=XX"
@@ -65,6 +66,21 @@ def test_the_model_is_found(content_type: str, body: bytes) -> None:
 )
 def test_no_model_is_found(content_type: str, body: bytes) -> None:
     assert read_multipart(content_type, body) is None
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        (TYPE, part(b"x", name="other") * 1001 + part(b"m") + END),
+        (TYPE, part(b"m", more=";" * 3000) + END),
+        (TYPE, part(b"x", name="other", more="\r\nX-Y: " + "z" * 3000) + part(b"m") + END),
+        (TYPE + ";" * 3000, part(b"m") + END),
+    ],
+    ids=["many parts", "long head", "long head of another", "long type"],
+)
+def test_a_form_that_would_take_too_long_is_refused_and_not_passed_by(content_type: str, body: bytes) -> None:
+    with pytest.raises(BadRequest):
+        read_multipart(content_type, body)
 
 
 def test_a_value_keeps_its_inner_newlines_and_odd_bytes() -> None:

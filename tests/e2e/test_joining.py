@@ -221,6 +221,28 @@ async def test_a_retry_joins_only_the_living_job_of_the_same_client_and_request(
         assert len(accepted(db)) == 6
 
 
+async def test_a_retry_joins_its_job_across_a_restart_too(tmp_path: Path) -> None:
+    """A restart is when the SDKs try again: what was queued for them must not be done twice."""
+    async with both(tmp_path) as (stub, foreman, db):
+        stub.script(COMPLETIONS, [Script(hold=2)])
+        requests = chat_v1("llama3", "sky", stream=True), chat_v1("llama3", "sea")
+        clients = []
+        for depth, request in enumerate(requests):
+            clients.append(asyncio.create_task(counted(foreman, request, 0)))
+            await stub.ledger.held()
+            await foreman.queued(depth)
+        await raw.ask(foreman.url, "POST /queue/pause")
+        await foreman.kill()
+        await asyncio.gather(*clients, return_exceptions=True)
+        async with serving(stub.url, db) as restarted:
+            again = [asyncio.create_task(counted(restarted, request, 1)) for request in requests]
+            await restarted.event("job_joined", 2)
+            await raw.ask(restarted.url, "POST /queue/resume")
+            answers = [await client for client in again]
+        assert [(got.status, got.whole) for got in answers] == [(200, True)] * 2
+        assert [got.headers["x-foreman-job"] for got in answers] == accepted(db)
+
+
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 async def test_the_official_client_gives_up_asks_again_and_gets_the_answer_of_the_one_job(
     tmp_path: Path, stream: bool

@@ -16,7 +16,10 @@ from foreman.engine import migrations, statements, steps
 from foreman.engine.store import JobFilter
 
 # What scans an index on purpose: figures of the whole queue, once at the start or over a bounded number of rows.
-SCANS = {"DEPTH", "FINISHED_BYTES", "OLDEST_FINISHED", "OLDEST_QUEUED", "DROP_ATTACHED", "RECOVER", "RECOVER_ATTEMPTS"}
+SCANS = {
+    "DEPTH", "FINISHED_BYTES", "OLDEST_FINISHED", "OLDEST_QUEUED", "DROP_ATTACHED", "RECOVER", "RECOVER_ATTEMPTS",
+    "REPEATABLE",
+}  # fmt: skip
 # The delayed jobs that are ready now are few.
 SORTS = {"DEPTH", "WAITING"}
 STATEMENTS = {

@@ -282,6 +282,13 @@ async def test_one_of_many_that_come_at_once_with_a_key_is_kept(store: Store) ->
     assert len(await store.list(JobFilter(), 100)) == 1
 
 
+async def test_queued_jobs_whose_request_may_come_again_are_told_with_it(store: Store) -> None:
+    for job in (keyed(1), keyed(2, idem_key=None, req_hash=b"2"), new_job(3), keyed(4, idem_key=None, req_hash=b"4")):
+        await store.submit(job)
+    assert await claimed(store) == 1
+    assert {job.id: request for job, request in await store.repeatable()} == {job_id(2): b"2", job_id(4): b"4"}
+
+
 async def test_many_are_kept_together_or_not_at_all(store: Store) -> None:
     assert await store.submit_many([]) == []
     await submit(store, "a")

@@ -1,6 +1,7 @@
 """From a body to a job: the order of the questions, and what of the request the target gets."""
 
 import asyncio
+import threading
 from typing import Any, Literal
 
 import orjson
@@ -8,10 +9,14 @@ import pytest
 from aiohttp import FormData
 from yarl import URL
 
+from foreman.core import body as bodies
+from foreman.core.body import RequestBody
 from foreman.testing import Script, StubOllama
+from foreman.web import admission
 from tests.web.conftest import Front, Fronts
 
 HELLO = {"model": "llama3", "prompt": "hello"}
+LARGE = 1000
 
 
 async def asked(front: Front, path: str, body: dict[str, Any] | bytes, **headers: str) -> tuple[int, str | None]:
@@ -37,6 +42,26 @@ async def test_each_question_comes_before_the_next(stub: StubOllama, fronts: Fro
         assert await asked(front, "/api/generate", HELLO) == (503, "queue_full")
         front.engine.jobs.depth.total -= 20_000
     assert [entry.body for entry in stub.ledger.on("/api/generate")] == [b"x", unload]
+
+
+async def test_a_large_body_is_looked_into_aside_so_that_other_answers_go_on(
+    stub: StubOllama, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes until another request has been answered meanwhile."""
+    answered = threading.Event()
+    plain = bodies.read
+
+    def read(body: bytes) -> RequestBody | None:
+        if len(body) > LARGE and not answered.wait(10):
+            raise AssertionError("nothing else was answered")
+        return plain(body)
+
+    monkeypatch.setattr(bodies, "read", read)
+    monkeypatch.setattr(admission, "LARGE", LARGE)
+    large = asyncio.create_task(asked(front, "/api/generate", HELLO | {"system": "x" * LARGE}))
+    assert await asked(front, "/api/generate", HELLO) == (200, None)
+    answered.set()
+    assert await large == (200, None)
 
 
 @pytest.mark.parametrize("coding", ["zstd", "ZSTD", "gzip, zstd", " zstd "])

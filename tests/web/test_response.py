@@ -119,6 +119,23 @@ async def test_a_live_answer_is_told_as_it_grows_to_everyone_from_their_place(st
         assert await answer.read() == had + rest
 
 
+async def test_a_place_that_a_growing_answer_has_not_reached_is_waited_for(stub: StubOllama, front: Front) -> None:
+    whole = (await run(front))[1]
+    job = await begun(stub, front, Script(hold=2))
+    reached, beyond = len(whole) - 5, len(whole) + 5
+    async with connected(front.url) as early, connected(front.url) as never:
+        await early.request(f"GET /jobs/{job}/response", f"Range: bytes={reached}-")
+        await never.request(f"GET /jobs/{job}/response", f"Range: bytes={beyond}-")
+        while (live := front.engine.jobs.get(job)) is None or live.relay.readers < 2:
+            await ask(front.url, "GET /")
+        stub.release("llama3")
+        answer = await early.answer()
+        assert (answer.status, answer.body) == (206, whole[reached:])
+        assert answer.headers["content-range"].startswith(f"bytes {reached}-")
+        refused = await never.answer()
+        assert (refused.status, refused.headers["content-range"]) == (416, f"bytes */{len(whole)}")
+
+
 async def some(connection: Connection, lines: int = -1) -> bytes:
     """So many lines, or all to the end."""
     body = b""

@@ -34,7 +34,7 @@ from foreman.core.submission import Submission
 from foreman.engine.clock import Clock, millis
 from foreman.engine.ids import new_id
 from foreman.engine.live import Live, LiveJobs
-from foreman.engine.relay import Head, Relay
+from foreman.engine.relay import Head, Reader, Relay
 from foreman.engine.store import Store, Submitted
 from foreman.engine.trouble import StoreTrouble
 
@@ -49,7 +49,10 @@ BEFORE_THE_ANSWER: Final[dict[str | None, type[TargetError]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A job somebody may read: its relay, living or filled from the store; `live` is None for a finished one."""
+    """A job somebody may read: its relay, living or filled from the store; `live` is None for a finished one.
+
+    `reader` is there already for who made the job.
+    """
 
     id: str
     path: str
@@ -57,6 +60,7 @@ class Ticket:
     relay: Relay
     live: Live | None
     joined: bool = False
+    reader: Reader | None = None
 
 
 class Intake:
@@ -95,14 +99,21 @@ class Intake:
         """
         twin = self._twin(submission)
         if twin is not None:
-            return ticket_of(twin, joined=True)
+            return dataclasses.replace(ticket_of(twin), joined=True)
         self._check_room(1)
         job, live = self._made(submission)
         self._jobs.expect(live)
-        submitted = await self._written([live], self._keep(live, job, self._begun(live, job)))
-        if submitted.existing is not None:
-            return await self._joined(submitted.existing, same_request=submitted.same_request)
-        return ticket_of(live)
+        # From the beginning, for a job that is begun at once may have ended before its client hears of it.
+        reader = live.relay.reader()
+        try:
+            submitted = await self._written([live], self._keep(live, job, self._begun(live, job)))
+        except BaseException:
+            reader.leave()
+            raise
+        if submitted.existing is None:
+            return ticket_of(live, reader)
+        reader.leave()
+        return await self._joined(submitted.existing, same_request=submitted.same_request)
 
     async def submit_many(self, submissions: Sequence[Submission]) -> list[Live]:
         """Accept all of them in one step, or none. Raises QueueFull, StorageFull or StorageFailed."""
@@ -268,8 +279,8 @@ class Intake:
             return Ticket(job.id, job.path, job.attempts, relay, None, joined=True)
 
 
-def ticket_of(live: Live, *, joined: bool = False) -> Ticket:
-    return Ticket(live.id, live.path, live.attempts, live.relay, live, joined)
+def ticket_of(live: Live, reader: Reader | None = None) -> Ticket:
+    return Ticket(live.id, live.path, live.attempts, live.relay, live, reader=reader)
 
 
 def failure_of(job: Job) -> ForemanError:

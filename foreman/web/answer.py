@@ -58,7 +58,7 @@ class Waiting:
 
 async def answer(request: web.Request, engine: Engine, ticket: Ticket, waiting: Waiting) -> web.StreamResponse:
     """Stream a job's answer to the client, or its error where no answer began."""
-    reader = ticket.relay.reader()
+    reader = ticket.reader or ticket.relay.reader()
     if ticket.joined:
         log_event(log, logging.INFO, "job_joined", "a request came again: it joins its job", job=ticket.id)
     began = False

@@ -47,6 +47,8 @@ LogFormat = Literal["auto", "text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 CONFIG_ENV: Final = "FOREMAN_CONFIG"
+# Where the commands that ask a running foreman find it; no setting of the server.
+URL_ENV: Final = "FOREMAN_URL"
 DAY_SECONDS: Final = 86_400.0
 
 
@@ -288,9 +290,10 @@ def _from_flags(argv_values: Mapping[str, str]) -> _Given:
 
 def _from_environ(environ: Mapping[str, str]) -> _Given:
     by_env = {entry.env: entry.name for entry in SETTINGS}
+    known = (*by_env, CONFIG_ENV, URL_ENV)
     for name in environ:
-        if name.startswith("FOREMAN_") and name != CONFIG_ENV and name not in by_env:
-            raise ConfigError(f"unknown environment variable {name}{did_you_mean(name, (*by_env, CONFIG_ENV))}")
+        if name.startswith("FOREMAN_") and name not in known:
+            raise ConfigError(f"unknown environment variable {name}{did_you_mean(name, known)}")
     return {name: (environ[env], env) for env, name in by_env.items() if env in environ}
 
 

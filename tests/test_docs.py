@@ -1,5 +1,6 @@
 """The pages: their links, names, commands and tables are held against the code, so that none goes stale unnoticed."""
 
+import argparse
 import json
 import re
 import shlex
@@ -89,9 +90,18 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 # -- names and words
 
 
+def flags_of(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Every flag of a parser and of the commands below it."""
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from flags_of(command)
+
+
 @EACH_PAGE
 def test_a_flag_named_alone_is_one_of_foreman(page: Path) -> None:
-    known = {entry.flag for entry in SETTINGS} | {"--config", "--stub-if-absent", "--json"}
+    known = set(flags_of(flags.parser()))
     named = {span.partition("=")[0] for span in re.findall(r"`(--[a-z][^` ]*)[^`]*`", prose(page))}
     assert named <= known
 

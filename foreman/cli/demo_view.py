@@ -5,39 +5,16 @@ painted, so it never wraps. A frame is one write, and lines are overwritten, not
 """
 
 import shutil
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final, NamedTuple, Protocol, TextIO
+from typing import Final, Protocol, TextIO
 
 from foreman.cli.demo_clients import Chat
+from foreman.cli.terminal import STYLES, Line, Piece, clipped, paint, printable, tail, width, writable
 
 WIDTH: Final = 79
 ANSWER_COLUMNS: Final = 29
-_CODES: Final = {
-    "": "",
-    "dim": "2",
-    "bold": "1",
-    "bad": "1;31",
-    "good": "32",
-    "queued": "2",
-    "loading": "33",
-    "working": "1;36",
-    "done": "32",
-    "model0": "35",
-    "model1": "34",
-    "alarm": "1;97;41",
-    "relief": "1;97;42",
-}
-
-
-class Piece(NamedTuple):
-    text: str
-    style: str = ""
-
-
-Line = Sequence[Piece]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +78,7 @@ class Plain:
         """Nothing was changed."""
 
     def _write(self, text: str) -> None:
-        print(_writable(text, self._out), file=self._out, flush=True)
+        print(writable(text, self._out), file=self._out, flush=True)
 
 
 def _doing(chat: Chat) -> str:
@@ -145,7 +122,7 @@ class Screen:
         self._write(up + "".join(lines))
 
     def _write(self, text: str) -> None:
-        self._out.write(_writable(text, self._out))
+        self._out.write(writable(text, self._out))
         self._out.flush()
 
 
@@ -202,61 +179,4 @@ def _model_style(board: Board, model: str) -> str:
 
 
 def _state_style(state: str) -> str:
-    return state if state in _CODES else "bad" if state in ("failed", "cancelled") else "dim"
-
-
-def printable(text: str) -> str:
-    """On one line, without anything that moves the cursor."""
-    return "".join(sign for sign in " ".join(text.split()) if sign.isprintable())
-
-
-def width(text: str) -> int:
-    """Columns the text takes on a terminal."""
-    return sum(_columns(sign) for sign in text)
-
-
-def _columns(sign: str) -> int:
-    if unicodedata.category(sign) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(sign) in "WF" else 1
-
-
-def head(text: str, room: int) -> str:
-    """As much of the beginning as fits into so many columns."""
-    for index, sign in enumerate(text):
-        room -= _columns(sign)
-        if room < 0:
-            return text[:index]
-    return text
-
-
-def tail(text: str, room: int) -> str:
-    """As much of the end as fits, with a mark where something is left out."""
-    if width(text) <= room:
-        return text
-    return "…" + head(text[::-1], room - 1)[::-1]
-
-
-def clipped(line: Line, columns: int) -> list[Piece]:
-    """The line cut to so many columns."""
-    kept: list[Piece] = []
-    for text, style in line:
-        fitting = head(text, columns)
-        kept.append(Piece(fitting, style))
-        if fitting != text:
-            break
-        columns -= width(text)
-    return kept
-
-
-def paint(line: Line, colour: bool) -> str:
-    """The line as a terminal takes it."""
-    return "".join(
-        f"\x1b[{_CODES[style]}m{text}\x1b[0m" if colour and _CODES[style] and text else text for text, style in line
-    )
-
-
-def _writable(text: str, out: TextIO) -> str:
-    """Question marks in the place of what the output's encoding does not have."""
-    encoding = getattr(out, "encoding", None) or "utf-8"
-    return text.encode(encoding, "replace").decode(encoding)
+    return state if state in STYLES else "bad" if state in ("failed", "cancelled") else "dim"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from foreman import __version__
+from foreman.cli.client_flags import ASKING, Ask, add_commands, asked
 from foreman.config import SETTINGS, Setting, Settings, did_you_mean
 from foreman.core.errors import ConfigError
 from foreman.kinds import SWITCH
@@ -24,6 +25,7 @@ class CommandLine:
     config_path: Path | None = None
     stub_if_absent: bool = False
     as_json: bool = False
+    ask: Ask | None = None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -34,13 +36,13 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str]) -> CommandLine:
     """Read the command line. Raises ConfigError; --help and --version print and raise SystemExit."""
-    parser = _parser()
-    found, extra = parser.parse_known_args(argv)
+    found, extra = parser().parse_known_args(argv)
     if extra:
         word = extra[0].partition("=")[0]
         known = ("--config", "--stub-if-absent", "--json", *(entry.flag for entry in SETTINGS))
         is_flag = word.startswith("--")
-        raise ConfigError(f"unknown flag {word}{did_you_mean(word, known)}" if is_flag else f"unexpected {word!r}")
+        hint = did_you_mean(word, known) if found.command not in ASKING else f"; see foreman {found.command} --help"
+        raise ConfigError(f"unknown flag {word}{hint}" if is_flag else f"unexpected {word!r}")
     given = vars(found)
     return CommandLine(
         command=given["command"],
@@ -48,15 +50,17 @@ def parse(argv: Sequence[str]) -> CommandLine:
         config_path=given.get("config_path"),
         stub_if_absent=given.get("stub_if_absent", False),
         as_json=given.get("as_json", False),
+        ask=asked(given) if given["command"] in ASKING else None,
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """All of the grammar."""
+    whole = _Parser(
         prog="foreman", description="A durable, drop-in queue in front of one Ollama server.", allow_abbrev=False
     )
-    parser.add_argument("--version", action="version", version=f"foreman {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    whole.add_argument("--version", action="version", version=f"foreman {__version__}")
+    commands = whole.add_subparsers(metavar="COMMAND", required=True, title="commands")
 
     serve = _command(commands, "serve", "serve", "serve clients and work the queue off")
     serve.add_argument(
@@ -68,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _command(commands, "demo", "demo", "two models, a dozen clients, a kill -9 and a restart, on a stub")
 
+    add_commands(commands, _command)
+
     config = commands.add_parser("config", help="look at the settings")
     show = _command(
         config.add_subparsers(metavar="COMMAND", required=True, title="commands"),
@@ -77,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     show.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     _add_settings(show)
-    return parser
+    return whole
 
 
 def _command(

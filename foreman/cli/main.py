@@ -7,12 +7,15 @@ Commands are imported when they run, so that `foreman --version` need not load a
 import os
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from foreman.cli import flags
 from foreman.cli.config_show import show
 from foreman.config import check_exposure, load
-from foreman.core.errors import ConfigError, StartupError
+from foreman.core.errors import ConfigError, NotReached, Refused, StartupError
 from foreman.log import escape
+
+STATUSES: Final[dict[type[StartupError], int]] = {ConfigError: 2, NotReached: 3, Refused: 4}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,6 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(line)
     except StartupError as error:
         return _fail(error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Who read has gone; what is still in the buffer must not be written when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _run(line: flags.CommandLine) -> int:
@@ -38,6 +47,10 @@ def _run(line: flags.CommandLine) -> int:
     if line.command == "config show":
         print(show(configured, as_json=line.as_json))
         return 0
+    if line.ask is not None:
+        from foreman.cli.ask import run as ask
+
+        return ask(line.ask, configured)
     check_exposure(configured.settings)
     from foreman.cli.serve import serve
 
@@ -46,4 +59,4 @@ def _run(line: flags.CommandLine) -> int:
 
 def _fail(error: StartupError) -> int:
     print(f"foreman: {escape(str(error), 1000)}", file=sys.stderr)
-    return 2 if isinstance(error, ConfigError) else 1
+    return next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 1)

@@ -28,6 +28,12 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def url(self) -> str:
+        """Where somebody on the same machine finds what listens there."""
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+        return f"http://{Address(everywhere.get(self.host, self.host), self.port)}"
+
+    @property
     def loopback(self) -> bool:
         """Whether only this machine can reach it. Other names than localhost count as reachable from outside."""
         if self.host.lower() == "localhost":

@@ -46,6 +46,14 @@ class StoreUnusable(StartupError):
     code = "store_unusable"
 
 
+class NotReached(StartupError):
+    """No foreman answers where a command looks for it."""
+
+
+class Refused(StartupError):
+    """foreman says no to what a command asks of it; the message is its own."""
+
+
 class RequestError(ForemanError):
     """An answer the caller gets at once; no job row exists because of it."""
 

@@ -153,7 +153,8 @@ class Intake:
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
         answer = await self._store.answer(job.id)
-        if answer is None:
+        # Of an answer that was too long to be kept there is only the head: better an error than the start of nothing.
+        if answer is None or not (answer.complete or answer.body):
             raise failure_of(job)
         error = None if answer.complete else failure_of(job)
         relay = self._jobs.relay()

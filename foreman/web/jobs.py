@@ -17,9 +17,9 @@ from foreman.web.admission import Inquiry, Unload, admitted
 from foreman.web.bodies import read_body
 from foreman.web.jobview import attempts_view, job_view
 from foreman.web.keys import ENGINE, SETTINGS
+from foreman.web.openapi_schemas import ARRAY_LIMIT
 from foreman.web.queued import IDEMPOTENCY_KEY, client_of, repeatable
 
-ARRAY_LIMIT: Final = 1000
 LIST_DEFAULT, LIST_LIMIT = 50, 500
 _ID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 

@@ -18,6 +18,7 @@ from foreman.web.errors import Handler, is_own, render
 from foreman.web.events import events
 from foreman.web.guard import GUARD
 from foreman.web.keys import SETTINGS
+from foreman.web.openapi import openapi
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
 from foreman.web.queued import queued
@@ -51,6 +52,7 @@ OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/queue/pause", queue.pause),
     ("POST", "/queue/resume", queue.resume),
     ("GET", "/events", events),
+    ("GET", "/openapi.json", openapi),
 )
 _OWN_PATTERNS: Final = tuple((method, re.compile(path.replace("{id}", "[^/]+"))) for method, path, _ in OWN)
 

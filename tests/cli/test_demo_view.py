@@ -11,17 +11,12 @@ from foreman.cli.demo_clients import Chat
 from foreman.cli.demo_view import (
     WIDTH,
     Board,
-    Piece,
     Plain,
     Screen,
     board_lines,
-    clipped,
-    paint,
-    printable,
-    tail,
     view_for,
-    width,
 )
+from foreman.cli.terminal import Piece, clipped, paint, printable, tail, width
 
 ESCAPES = re.compile(r"\x1b\[[?\d;]*[A-Za-z]")
 

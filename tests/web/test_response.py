@@ -203,6 +203,21 @@ async def test_an_answer_that_broke_off_for_good_breaks_off_again(stub: StubOlla
         assert front.engine.jobs.held_bytes == 0
 
 
+async def test_an_answer_that_was_too_long_to_be_kept_is_an_error_and_not_an_empty_answer(
+    stub: StubOllama, fronts: Fronts
+) -> None:
+    async with fronts(relay_buffer_bytes=1 << 20) as front:
+        await run(front)
+        stub.script("llama3", [Script(line_bytes=3 << 20)])
+        async with front.http.post("/api/generate", json=HELLO, headers={"Idempotency-Key": "long"}) as answer:
+            job, body = answer.headers["X-Foreman-Job"], await answer.read()
+        assert len(body) > 3 << 20
+        async with front.http.get(f"/jobs/{job}/response") as answer:
+            assert (answer.status, "too long" in (await answer.json())["detail"]) == (502, True)
+        async with front.http.post("/api/generate", json=HELLO, headers={"Idempotency-Key": "long"}) as answer:
+            assert (answer.status, "too long" in (await answer.json())["error"]) == (502, True)
+
+
 async def test_a_cancelled_job_has_no_answer(front: Front) -> None:
     await front.engine.pause(True)
     async with front.http.post("/api/generate", json=HELLO, headers={"Prefer": "respond-async"}) as answer:

@@ -1,0 +1,246 @@
+"""The commands that ask a running foreman. What was asked for goes to stdout, talk to stderr."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+import orjson
+
+from foreman.cli import jobtext
+from foreman.cli.api import Api, Json, job_path
+from foreman.cli.client_flags import Ask
+from foreman.cli.table import Cell, table
+from foreman.cli.terminal import Piece, paint, printable, screen_columns, wants_colour, writable
+from foreman.cli.watch import Watch, exit_status
+from foreman.config import URL_ENV, Configured, read_api_key
+from foreman.core.errors import ConfigError
+
+PAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where things go. A terminal gets colours, and lines that fit it."""
+
+    out: TextIO
+    talk: TextIO
+    environ: Mapping[str, str]
+
+    def table(self, head: tuple[str, ...], rows: list[Any]) -> None:
+        columns = screen_columns(self.out)
+        self.print(table(head, rows, columns=columns, colour=wants_colour(self.out, self.environ)))
+
+    def page(self, rows: list[tuple[str, Cell]]) -> None:
+        room = max(len(name) for name, _ in rows)
+        colour = wants_colour(self.out, self.environ)
+        for name, cell in rows:
+            value = Piece(cell) if isinstance(cell, str) else cell
+            safe = Piece(printable(value.text), value.style)
+            self.print(paint([Piece(f"{name:<{room}}  ", "dim"), safe], colour))
+
+    def json(self, value: object) -> None:
+        self.out.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        self.out.flush()
+
+    def print(self, text: str) -> None:
+        print(writable(text, self.out), file=self.out, flush=True)
+
+    def say(self, text: str) -> None:
+        print(writable(text, self.talk), file=self.talk, flush=True)
+
+
+def run(ask: Ask, configured: Configured, environ: Mapping[str, str] = os.environ) -> int:
+    """Do what a command asks and return the exit status. Raises NotReached, Refused and ConfigError."""
+    output = Output(sys.stdout, sys.stderr, environ)
+    settings = configured.settings
+    key = None if settings.api_key_file is None else read_api_key(settings.api_key_file)
+    url = ask.url or environ.get(URL_ENV) or settings.listen.url
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"the URL of foreman must begin with http:// or https://, not {url!r}")
+    return asyncio.run(_run(ask, url, key, output))
+
+
+async def _run(ask: Ask, url: str, key: str | None, output: Output) -> int:
+    async with Api(url, key) as api:
+        return await _COMMANDS[ask.command](ask, api, output)
+
+
+async def _submit(ask: Ask, api: Api, output: Output) -> int:
+    job = await api.ask("POST", "/jobs", body=_submission(ask))
+    if not ask.wait:
+        if ask.as_json:
+            output.json(job)
+        else:
+            output.print(job["id"])
+        return 0
+    output.say(f"job {job['id']}")
+    watch = Watch(api, job["id"], output.talk, output.environ, answer=None if ask.as_json else output.out)
+    return _ended(await watch.run(), ask, output, quiet=True)
+
+
+def _submission(ask: Ask) -> Json:
+    """The body of POST /jobs. Raises ConfigError."""
+    if (ask.path is None) != (ask.body is None):
+        raise ConfigError("--path and --body belong together; see foreman submit --help")
+    if ask.path is not None and ask.body is not None:
+        if ask.model is not None:
+            raise ConfigError("with --path and --body the body names the model; leave MODEL and PROMPT out")
+        job: Json = {"path": ask.path, "body": _json_of(ask)}
+    else:
+        if ask.model is None:
+            raise ConfigError("name a MODEL and what to ask it, or --path and --body; see foreman submit --help")
+        prompt = " ".join(ask.prompt) or sys.stdin.read()
+        if not prompt.strip():
+            raise ConfigError("there is nothing to ask: give a PROMPT, or write it to standard input")
+        job = {"path": "/api/chat", "body": {"model": ask.model, "messages": [{"role": "user", "content": prompt}]}}
+    if ask.not_before is not None:
+        job["not_before"] = float(ask.not_before) if _is_number(ask.not_before) else _zoned(ask.not_before)
+    return job
+
+
+def _json_of(ask: Ask) -> object:
+    name = str(ask.body)
+    try:
+        text = sys.stdin.buffer.read() if name == "-" else open(name, "rb").read()  # noqa: SIM115
+        return orjson.loads(text)
+    except OSError as error:
+        raise ConfigError(f"the body {name} cannot be read: {error.strerror}") from error
+    except orjson.JSONDecodeError as error:
+        raise ConfigError(f"the body {name} is not JSON: {error.msg} at byte {error.pos}") from error
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdecimal() and text.isascii()
+
+
+def _zoned(text: str) -> str:
+    """A time on this machine's clock where it names no zone. Raises ConfigError."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        raise ConfigError(f"{text!r} is no time such as 2026-01-31T22:00, and no number of seconds") from None
+
+
+async def _list(ask: Ask, api: Api, output: Output) -> int:
+    query = {**ask.filters}
+    if "since" in query:
+        query["since"] = _zoned(query["since"])
+    jobs: list[Json] = []
+    while len(jobs) < ask.limit:
+        page = await api.ask("GET", "/jobs", query={**query, "limit": str(min(PAGE, ask.limit - len(jobs)))})
+        jobs += page["jobs"]
+        if page["next"] is None:
+            break
+        query["after"] = page["next"]
+    if ask.as_json:
+        output.json({"jobs": jobs})
+    elif jobs:
+        now = datetime.now(UTC)
+        output.table(jobtext.LIST_HEAD, [jobtext.list_row(job, now) for job in jobs])
+    else:
+        output.say("no jobs" + (" like that" if ask.filters else ""))
+    return 0
+
+
+async def _show(ask: Ask, api: Api, output: Output) -> int:
+    _print_job(await api.job(ask.jobs[0]), ask, output)
+    return 0
+
+
+def _print_job(job: Json, ask: Ask, output: Output) -> None:
+    if ask.as_json:
+        output.json(job)
+        return
+    output.page(jobtext.page(job))
+    if any(attempt["error"] for attempt in job["history"]) or len(job["history"]) > 1:
+        output.print("")
+        output.table(jobtext.ATTEMPT_HEAD, [jobtext.attempt_row(attempt) for attempt in job["history"]])
+
+
+async def _watch(ask: Ask, api: Api, output: Output) -> int:
+    return _ended(await Watch(api, ask.jobs[0], output.talk, output.environ).run(), ask, output)
+
+
+def _ended(job: Json, ask: Ask, output: Output, *, quiet: bool = False) -> int:
+    if ask.as_json:
+        output.json(job)
+    elif not quiet:
+        output.print(f"{job['id']} {job['state']}")
+    return exit_status(job["state"])
+
+
+async def _cancel(ask: Ask, api: Api, output: Output) -> int:
+    answers = [await api.ask("DELETE", job_path(job)) for job in ask.jobs]
+    if ask.as_json:
+        output.json(answers[0] if len(answers) == 1 else answers)
+        return 0
+    for job in answers:
+        output.say(f"job {job['id']} is {'cancelled' if job['state'] == 'cancelled' else 'being cancelled'}")
+    return 0
+
+
+async def _retry(ask: Ask, api: Api, output: Output) -> int:
+    job = await api.ask("POST", job_path(ask.jobs[0]) + "/retry")
+    if ask.as_json:
+        output.json(job)
+    else:
+        output.print(job["id"])
+    return 0
+
+
+async def _queue(ask: Ask, api: Api, output: Output) -> int:
+    _print_queue(await api.ask("GET", "/queue"), ask, output)
+    return 0
+
+
+def _print_queue(queue: Json, ask: Ask, output: Output) -> None:
+    if ask.as_json:
+        output.json(queue)
+        return
+    rows = jobtext.queue_rows(queue, datetime.now(UTC))
+    if rows:
+        output.table(jobtext.QUEUE_HEAD, rows)
+    hidden = queue["depth"] - len(queue["waiting"]) - len(queue["delayed"])
+    if hidden > 0:
+        output.say(f"and {hidden} more")
+    if queue["paused"]:
+        output.say("the queue is paused: foreman resume goes on")
+    elif not rows:
+        output.say("nothing runs and nothing waits")
+
+
+async def _pause(ask: Ask, api: Api, output: Output) -> int:
+    queue = await api.ask("POST", "/queue/pause")
+    if ask.as_json:
+        output.json(queue)
+    else:
+        running = queue["running"]
+        ends = "" if running is None else f"; job {running['id']} ends as always"
+        output.say(f"the queue is paused{ends}")
+    return 0
+
+
+async def _resume(ask: Ask, api: Api, output: Output) -> int:
+    queue = await api.ask("POST", "/queue/resume")
+    if ask.as_json:
+        output.json(queue)
+    else:
+        output.say(f"the queue goes on, {queue['depth']} jobs wait")
+    return 0
+
+
+_COMMANDS: Final[dict[str, Callable[[Ask, Api, Output], Awaitable[int]]]] = {
+    "submit": _submit,
+    "jobs list": _list,
+    "jobs show": _show,
+    "jobs watch": _watch,
+    "jobs cancel": _cancel,
+    "jobs retry": _retry,
+    "queue": _queue,
+    "pause": _pause,
+    "resume": _resume,
+}

@@ -1,0 +1,148 @@
+"""What people read of jobs: one row, one page, one line of progress. Pure: from foreman's JSON to text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from foreman.cli.table import Cell, age, count, duration, local, moment
+from foreman.cli.terminal import Piece, printable
+
+Json = dict[str, Any]
+
+LIST_HEAD: Final = ("ID", "STATE", "MODEL", "AGE", "WAITED", "TOOK", "TOKENS", "CLIENT")
+QUEUE_HEAD: Final = ("#", "ID", "MODEL", "WHY", "STARTS IN", "AGE", "CLIENT")
+FINISHED: Final = ("done", "failed", "cancelled")
+ATTEMPT_HEAD: Final = ("ATTEMPT", "BEGUN", "TOOK", "OUTCOME", "ERROR")
+# What stands before a job, in words; its model needs nothing where it is loaded.
+REASONS: Final = {
+    "loaded": "model is loaded",
+    "reload": "model loads again",
+    "swap": "model is swapped",
+    "delayed": "has its time",
+    "paused": "queue is paused",
+    "target_down": "target is down",
+}
+
+
+def list_row(job: Json, now: datetime) -> Sequence[Cell]:
+    stats = job["stats"] or {}
+    return (
+        job["id"],
+        state_piece(job["state"]),
+        job["model"],
+        age(job["created_at"], now),
+        duration(stats.get("waited_seconds")),
+        duration(stats.get("total_seconds")),
+        count(stats.get("output_tokens")),
+        job["client"] or "-",
+    )
+
+
+def attempt_row(attempt: Json) -> Sequence[Cell]:
+    begun, ended = moment(attempt["started_at"]), moment(attempt["ended_at"])
+    took = (ended - begun).total_seconds() if begun and ended else None
+    error = attempt["error"]
+    words = "" if error is None else f"{error['code']}: {error['message'] or ''}"
+    return (str(attempt["n"]), local(attempt["started_at"]), duration(took), attempt["outcome"] or "running", words)
+
+
+def state_piece(state: str) -> Piece:
+    return Piece(state, {"failed": "bad", "cancelled": "dim"}.get(state, state))
+
+
+def queue_rows(queue: Json, now: datetime) -> list[Sequence[Cell]]:
+    """The running job, those that wait in the order in which they will run, and those that wait for their time."""
+    rows: list[Sequence[Cell]] = []
+    running = queue["running"]
+    if running is not None:
+        rows.append(("now", *_queue_row(running, state_piece(running["state"]), "-", now)))
+    for job in queue["waiting"]:
+        expected = job["expected_start"]
+        rows.append((str(job["position"]), *_queue_row(job, reason(job), duration(expected), now)))
+    rows += [("-", *_queue_row(job, f"not before {local(job['not_before'])}", "-", now)) for job in queue["delayed"]]
+    return rows
+
+
+def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cell]:
+    return (job["id"], job["model"], why, starts, age(job["created_at"], now), job["client"] or "-")
+
+
+def reason(job: Json) -> str:
+    return REASONS.get(job["reason"] or "", job["reason"] or "-")
+
+
+def page(job: Json) -> list[tuple[str, Cell]]:
+    """Everything that is known of a job, a name and a value each; what says nothing is left out."""
+    stats = job["stats"] or {}
+    waits = job["state"] == "queued"
+    rows: list[tuple[str, Cell | None]] = [
+        ("id", job["id"]),
+        ("state", state_piece(job["state"])),
+        ("model", job["model"]),
+        ("load key", job["load_key"] if job["load_key"] != job["model"] else None),
+        ("path", job["path"]),
+        ("mode", job["mode"]),
+        ("client", job["client"] or None),
+        ("position", str(job["position"]) if job["position"] else None),
+        ("why it waits", reason(job) if waits else None),
+        ("starts in", duration(job["expected_start"]) if job["expected_start"] is not None else None),
+        ("not before", local(job["not_before"]) if job["not_before"] else None),
+        ("created", local(job["created_at"])),
+        ("begun", local(job["claimed_at"]) if job["claimed_at"] and not waits else None),
+        ("finished", local(job["finished_at"]) if job["finished_at"] else None),
+        ("waited", duration(stats["waited_seconds"]) if stats else None),
+        ("loaded in", duration(stats["load_seconds"]) if stats.get("load_seconds") else None),
+        ("first byte after", duration(stats["first_byte_seconds"]) if stats.get("first_byte_seconds") else None),
+        ("took", duration(stats["total_seconds"]) if stats else None),
+        ("tokens", f"{count(stats['prompt_tokens'])} in, {count(stats['output_tokens'])} out" if stats else None),
+        ("attempts", f"{job['attempts']} of {job['max_attempts']}"),
+        ("status", str(job["status"]) if job["status"] else None),
+        ("error", f"{job['error']['code']}: {job['error']['message'] or ''}" if job["error"] else None),
+        ("retry of", job["retry_of"]),
+        ("kept", "yes" if job["kept"] else None),
+    ]
+    return [(name, value) for name, value in rows if value is not None]
+
+
+@dataclass(slots=True)
+class Heard:
+    """What was heard of an answer so far: pieces of text, bytes, and how long since the first."""
+
+    pieces: int = 0
+    size: int = 0
+    seconds: float = 0.0
+
+
+def progress(job: Json, heard: Heard, elapsed: float) -> list[Piece]:
+    """One line: where a job stands."""
+    line = [Piece(f"{job['id']}  "), state_piece(job["state"]), Piece(f"  {printable(job['model'])}")]
+    state = job["state"]
+    if state == "queued":
+        words = [f"position {job['position']}"] if job["position"] else []
+        words.append(f"not before {local(job['not_before'])}" if job["reason"] == "delayed" else reason(job))
+        if job["expected_start"] is not None:
+            words.append(f"starts in about {duration(job['expected_start'])}")
+        line.append(Piece("  " + ", ".join(words)))
+    elif state == "working" and heard.pieces:
+        rate = f", {heard.pieces / heard.seconds:.1f}/s" if heard.seconds >= 1 else ""
+        line.append(Piece(f"  {heard.pieces} tokens{rate}"))
+    elif state == "working" and heard.size:
+        line.append(Piece(f"  {heard.size} bytes"))
+    elif state in FINISHED:
+        line.append(Piece("  " + ending(job)))
+        return line
+    line.append(Piece(f"  {duration(elapsed)}", "dim"))
+    return line
+
+
+def ending(job: Json) -> str:
+    """How a finished job ended, in a few words."""
+    stats = job["stats"] or {}
+    if job["error"]:
+        return printable(job["error"]["message"] or "")
+    tokens, seconds = stats.get("output_tokens"), stats.get("total_seconds")
+    words = [f"{tokens} tokens"] if tokens is not None else []
+    if seconds is not None:
+        words.append(f"took {duration(seconds)} after waiting {duration(stats.get('waited_seconds'))}")
+    return ", ".join(words)

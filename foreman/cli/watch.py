@@ -1,0 +1,179 @@
+"""Following one job to its end: a line that is rewritten on a terminal, a line for each change anywhere else.
+
+What is known comes from the job's page, asked again and again, so a foreman that restarts is only waited for; how many
+tokens there are is counted in the answer itself, which is read along.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final, TextIO
+
+import aiohttp
+import orjson
+
+from foreman.cli.api import Api, Json
+from foreman.cli.jobtext import FINISHED, Heard, progress
+from foreman.cli.terminal import clipped, harmless, paint, screen_columns, wants_colour, writable
+from foreman.core.errors import NotReached, Refused
+
+LOOK_SECONDS: Final = 0.3
+# How long a foreman that went away is waited for.
+AWAY_SECONDS: Final = 60.0
+STATUSES: Final = {"done": 0, "failed": 1, "cancelled": 5}
+
+
+def exit_status(state: str) -> int:
+    return STATUSES.get(state, 1)
+
+
+class Watch:
+    """Follows a job; its answer's text is written to `answer` as it comes, where one is given."""
+
+    def __init__(
+        self, api: Api, job_id: str, talk: TextIO, environ: Mapping[str, str], answer: TextIO | None = None
+    ) -> None:
+        self._api = api
+        self._id = job_id
+        self._talk = talk
+        self._answer = answer
+        self._columns = screen_columns(talk)
+        self._colour = wants_colour(talk, environ)
+        self._heard = Heard()
+        self._attempt = ""
+        self._shown = ""
+        self._live = self._columns is not None
+        self._spoken = False  # a part of the answer was printed
+
+    async def run(self) -> Json:
+        """The job as it ended. Raises NotReached after a minute without foreman, and Refused."""
+        began = time.monotonic()
+        reading = asyncio.create_task(self._read())
+        try:
+            while True:
+                job = await self._look()
+                if job["state"] in FINISHED:
+                    # Its last bytes may still be on their way here.
+                    with suppress(NotReached, Refused):
+                        await reading
+                    self._show(job, time.monotonic() - began)
+                    if self._live and not self._spoken:
+                        self._write("\n")
+                    return job
+                self._show(job, time.monotonic() - began)
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            reading.cancel()
+            with suppress(asyncio.CancelledError, NotReached, Refused):
+                await reading
+
+    async def _look(self) -> Json:
+        """The job's page; a foreman that restarts is waited for."""
+        since = time.monotonic()
+        while True:
+            try:
+                return await self._api.job(self._id)
+            except NotReached:
+                if time.monotonic() - since > AWAY_SECONDS:
+                    raise
+                self._note("foreman does not answer; its jobs are kept, waiting for it")
+                await asyncio.sleep(LOOK_SECONDS * 3)
+
+    async def _read(self) -> None:
+        """Read the answer along, again from the start where a new attempt begins."""
+        while True:
+            try:
+                async with self._api.response(self._id) as response:
+                    attempt = response.headers.get("X-Foreman-Attempt", "")
+                    if attempt != self._attempt:
+                        self._attempt, self._heard = attempt, Heard()
+                    await self._count(response)
+                    return
+            except NotReached:
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _count(self, response: aiohttp.ClientResponse) -> None:
+        heard = self._heard = Heard()
+        first: float | None = None
+        rest = b""
+        async for chunk in response.content.iter_any():
+            now = time.monotonic()
+            first = now if first is None else first
+            heard.size += len(chunk)
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                text = said(line)
+                heard.pieces += text != ""
+                self._print(text)
+            heard.seconds = now - first
+        self._print(said(rest))
+        if self._spoken:
+            self._print("\n")
+
+    def _print(self, text: str) -> None:
+        if self._answer is None or not text:
+            return
+        if not self._spoken and self._live:
+            self._write("\r\x1b[K")
+        self._spoken = True
+        # A model can say anything, also what would move the cursor; a file gets it as it is.
+        shown = harmless(text) if self._answer.isatty() else text
+        self._answer.write(writable(shown, self._answer))
+        self._answer.flush()
+
+    def _show(self, job: Json, elapsed: float) -> None:
+        if self._spoken and job["state"] != "failed":
+            return  # the answer itself is on the screen
+        line = progress(job, self._heard, elapsed)
+        if self._live:
+            self._write("\r" + paint(clipped(line, (self._columns or 80) - 1), self._colour) + "\x1b[K")
+            return
+        text = "".join(piece.text for piece in line[:-1]) if job["state"] not in FINISHED else paint(line, False)
+        if job["state"] == "working":
+            text = "".join(piece.text for piece in line[:3])
+        if text != self._shown:
+            self._shown = text
+            self._write(text + "\n")
+
+    def _note(self, text: str) -> None:
+        if self._live:
+            self._write(f"\r{text}\x1b[K")
+        elif text != self._shown:
+            self._shown = text
+            self._write(text + "\n")
+
+    def _write(self, text: str) -> None:
+        self._talk.write(writable(text, self._talk))
+        self._talk.flush()
+
+
+def said(line: bytes) -> str:
+    """The text in one line of an answer, of whichever API; empty where there is none."""
+    text = line.removeprefix(b"data:").strip()
+    if not text.startswith(b"{"):
+        return ""
+    try:
+        frame = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return ""
+    return _content(frame) if isinstance(frame, dict) else ""
+
+
+def _content(frame: Json) -> str:
+    message = frame.get("message")
+    if isinstance(message, dict):
+        return _text(message.get("content")) or _text(message.get("thinking"))
+    choices = frame.get("choices")
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+        choice = choices[0]
+        inner = choice.get("delta") or choice.get("message")
+        return _text(inner.get("content")) if isinstance(inner, dict) else _text(choice.get("text"))
+    delta = frame.get("delta")
+    if isinstance(delta, dict):
+        return _text(delta.get("text"))
+    return _text(frame.get("response")) or _text(delta)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

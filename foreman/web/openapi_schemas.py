@@ -1,0 +1,190 @@
+"""The shapes of what foreman's own routes take and give, as JSON Schema; `jobview.py`, `status.py` and `queue.py` make
+them, and a test replays them."""
+
+from typing import Any, Final
+
+from foreman.core.job import JobState, Mode
+from foreman.core.ollama import QUEUED_PATHS
+from foreman.core.order import Reason
+
+Schema = dict[str, Any]
+
+ARRAY_LIMIT: Final = 1000
+TRANSCRIPTIONS: Final = "/v1/audio/transcriptions"
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def record(required: Schema, optional: Schema | None = None, *, closed: bool = False, **more: object) -> Schema:
+    """An object with these members; a closed one has no others."""
+    shape = {"type": "object", "required": sorted(required), "properties": {**required, **(optional or {})}, **more}
+    return {**shape, "additionalProperties": False} if closed else shape
+
+
+def array(items: Schema, **more: object) -> Schema:
+    return {"type": "array", "items": items, **more}
+
+
+def or_null(schema: Schema) -> Schema:
+    """The same, or null where nothing is known or not yet."""
+    if isinstance(schema.get("type"), str) and "enum" not in schema:
+        return {**schema, "type": [schema["type"], "null"]}
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _words(names: object, text: str = "") -> Schema:
+    found: Schema = {"type": "string", "enum": [str(name) for name in names]}  # type: ignore[attr-defined]
+    return {**found, "description": text} if text else found
+
+
+TEXT: Final[Schema] = {"type": "string"}
+NUMBER: Final[Schema] = {"type": "number"}
+COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+SWITCH: Final[Schema] = {"type": "boolean"}
+TIME: Final[Schema] = {"type": "string", "format": "date-time", "examples": ["2026-01-31T12:00:00.123Z"]}
+SECONDS: Final[Schema] = {"type": "number", "description": "seconds"}
+ID: Final[Schema] = {
+    "type": "string",
+    "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$",
+    "description": "a ULID",
+    "examples": ["01M7Y85ES1M7RYVESTD1QG1G0Z"],
+}
+STATE: Final = _words(JobState)
+REASON: Final = _words((*Reason, "delayed", "paused", "target_down"), "why it waits where it waits")
+
+_ERROR: Final = record({"code": TEXT, "message": or_null(TEXT)})
+
+_CHANGE: Final[Schema] = {
+    "id": ID,
+    "state": STATE,
+    "model": TEXT,
+    "load_key": {**TEXT, "description": "the model and the options it must be loaded with"},
+    "path": TEXT,
+    "mode": _words(Mode),
+    "client": TEXT,
+    "attempts": COUNT,
+    "created_at": or_null(TIME),
+    "output_bytes": or_null({**COUNT, "description": "of the answer so far, while the job lives"}),
+    "links": record({"self": TEXT, "response": TEXT}, {"cancel": TEXT, "retry": TEXT}),
+}
+
+_JOB: Final[Schema] = {
+    **_CHANGE,
+    "position": or_null({"type": "integer", "minimum": 1, "description": "1 runs next"}),
+    "reason": or_null(REASON),
+    "expected_start": or_null({**SECONDS, "description": "seconds from now, once three jobs of the model are known"}),
+    "max_attempts": COUNT,
+    "not_before": or_null(TIME),
+    "claimed_at": or_null(TIME),
+    "first_byte_at": or_null(TIME),
+    "finished_at": or_null(TIME),
+    "status": or_null({"type": "integer", "description": "the HTTP status of the answer"}),
+    "error": or_null(_ERROR),
+    "stats": or_null(ref("Stats")),
+    "retry_of": or_null(ID),
+    "kept": SWITCH,
+}
+
+_NEW_JOB: Final = record(
+    {
+        "path": _words([path for path in QUEUED_PATHS if path != TRANSCRIPTIONS]),
+        "body": {
+            "type": "object",
+            "required": ["model"],
+            "properties": {"model": {"type": "string", "minLength": 1}},
+            "description": "the body of a request to that path",
+        },
+    },
+    {
+        "not_before": {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "number", "minimum": 0, "maximum": 366 * 86_400},
+                {"type": "null"},
+            ],
+            "description": "a time, or seconds from now",
+        }
+    },
+    closed=True,
+)
+
+_HEALTH: Final = record(
+    {
+        "status": _words(("ok", "degraded", "draining", "storage")),
+        "version": TEXT,
+        "uptime_seconds": SECONDS,
+        "target": record(
+            {
+                "url": TEXT,
+                "reachable": {**or_null(SWITCH), "description": "null until it was first asked"},
+                "error": or_null(TEXT),
+                "last_poll": or_null({**NUMBER, "description": "unix seconds"}),
+                "last_success": or_null({**NUMBER, "description": "unix seconds"}),
+                "models": COUNT,
+                "resident": array(record({"model": TEXT})),
+            }
+        ),
+        "queue": record(
+            {
+                "paused": SWITCH,
+                "depth": COUNT,
+                "by_model": {"type": "object", "additionalProperties": COUNT},
+                "oldest_wait_seconds": or_null(SECONDS),
+            }
+        ),
+        "running": or_null(record({"id": ID, "model": TEXT, "load_key": TEXT, "state": STATE, "client": TEXT})),
+        "storage": record({"error": or_null(TEXT), "sqlite": TEXT, "db_bytes": COUNT, "wal_bytes": COUNT}),
+        "relay_bytes": COUNT,
+    }
+)
+
+SCHEMAS: Final[dict[str, Schema]] = {
+    "Problem": record(
+        {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT, "code": TEXT},
+        description="RFC 9457; `code` is foreman's own word for what went wrong",
+    ),
+    "Stats": record(
+        {
+            "waited_seconds": SECONDS,
+            "load_seconds": SECONDS,
+            "first_byte_seconds": or_null(SECONDS),
+            "total_seconds": SECONDS,
+            "prompt_tokens": or_null(COUNT),
+            "output_tokens": or_null(COUNT),
+        }
+    ),
+    "Job": record(_JOB),
+    "JobPage": record(
+        {
+            **_JOB,
+            "history": array(
+                record(
+                    {
+                        "n": {"type": "integer", "minimum": 1},
+                        "started_at": or_null(TIME),
+                        "ended_at": or_null(TIME),
+                        "outcome": or_null(TEXT),
+                        "error": or_null(_ERROR),
+                    }
+                ),
+                description="every attempt, the first one first",
+            ),
+        }
+    ),
+    "JobChange": record(_CHANGE, description="the data of a `job` event"),
+    "NewJob": _NEW_JOB,
+    "Jobs": record({"jobs": array(ref("Job"))}),
+    "JobList": record({"jobs": array(ref("Job")), "next": or_null({**TEXT, "description": "`after` of the next"})}),
+    "Queue": record(
+        {
+            "paused": SWITCH,
+            "depth": COUNT,
+            "running": or_null(ref("Job")),
+            "waiting": array(ref("Job"), description="in the order in which they will run"),
+            "delayed": array(ref("Job"), description="those that wait for their time"),
+        }
+    ),
+    "Health": _HEALTH,
+}

@@ -48,7 +48,7 @@ BEFORE_THE_ANSWER: Final[dict[str | None, type[TargetError]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A job somebody may read: its relay, living or filled from the store; `live` is None for a finished one."""
+    """A job somebody may read, and which try its answer is of: its relay, living or filled from the store; `live` is None for a finished one."""
 
     id: str
     path: str
@@ -148,7 +148,8 @@ class Intake:
         error = None if answer.complete else failure_of(job)
         relay = self._jobs.relay()
         relay.fill(Head(answer.status, answer.headers), answer.body, error)
-        return Ticket(job.id, job.path, job.attempts, relay, None)
+        tries = await self._store.attempts(job.id)
+        return Ticket(job.id, job.path, tries[-1].n if tries else 0, relay, None)
 
     async def settled(self) -> None:
         """Wait until nothing is left to be written for clients that have gone."""
@@ -240,7 +241,7 @@ class Intake:
 
 
 def ticket_of(live: Live, *, joined: bool = False) -> Ticket:
-    return Ticket(live.id, live.path, live.attempts, live.relay, live, joined)
+    return Ticket(live.id, live.path, live.number, live.relay, live, joined)
 
 
 def failure_of(job: Job) -> ForemanError:

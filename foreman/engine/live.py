@@ -27,6 +27,7 @@ class Live:
     mode: Mode = Mode.ATTACHED
     seq: int = 0  # its place in the order of arrival, once the store has told it
     attempts: int = 0
+    number: int = 0  # of the try under way, or of the last one
     hash: bytes | None = None  # of its request, where that may come again
     state: JobState = JobState.QUEUED
     loading: bool = False  # its model is being loaded right now
@@ -155,6 +156,7 @@ class LiveJobs:
         self.depth.remove(job.model, str(job.load_key))
         live.state = JobState.LOADING
         live.attempts = job.attempts
+        live.number = claim.number
         live.cancelled = live.cancelled or job.cancel_requested
         self.running = live
         self.changed(live)

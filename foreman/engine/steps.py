@@ -131,9 +131,9 @@ def claim(db: sqlite3.Connection, owner: str, hot: Hot, now: int) -> Claim | Non
     if not rows:
         return None
     job = job_of(rows[0])
-    db.execute(sql.OPEN_ATTEMPT, {"seq": job.seq, "owner": owner, "now": now})
+    ((number,),) = db.execute(sql.OPEN_ATTEMPT, {"seq": job.seq, "owner": owner, "now": now}).fetchall()
     ((headers, body),) = db.execute(sql.PAYLOAD, (job.seq,)).fetchall()
-    return Claim(job, Payload(job.path, _pairs(headers), body))
+    return Claim(job, Payload(job.path, _pairs(headers), body), number)
 
 
 def note_working(db: sqlite3.Connection, owner: str, seq: int, at: int) -> None:

@@ -48,7 +48,10 @@ BEFORE_THE_ANSWER: Final[dict[str | None, type[TargetError]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A job somebody may read, and which try its answer is of: its relay, living or filled from the store; `live` is None for a finished one."""
+    """A job somebody may read: its relay, living or filled from the store; `live` is None for a finished one.
+
+    `attempt` tells which try the answer is of.
+    """
 
     id: str
     path: str

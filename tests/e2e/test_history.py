@@ -103,7 +103,7 @@ SPOILED: dict[str, Callable[[History, list[Stored]], object]] = {
     "ended 2 times": _ended_twice,
     "id-4: the client was told of a job that is lost": lambda _, jobs: jobs.pop(3),
     "its cancel was answered with 200, and it is done": _job_is(4, state="done", answer=ANSWER, complete=True),
-    "sent again after its cancel": _call_is(4, sent=0),
+    "sent again after its cancel": _call_is(5, sent=0),
     "made id-7 as well": _call_is(6, twin=Call(PATH, b"six", 200, "id-7")),
     "how the target's begins": _call_is(6, twin=Call(PATH, b"six", 200, "id-6", b"of it")),
     "went after seq": _swapped,

@@ -51,6 +51,9 @@ class Estimate:
     tokens_per_second: float | None
 
 
+UNKNOWN: Final = Estimate(None, None, None)
+
+
 class History:
     """The newest samples of every load key."""
 
@@ -77,7 +80,20 @@ class History:
         return Estimate(usual(_load_seconds), usual(_run_seconds), usual(_tokens_per_second))
 
 
-def expected_starts(places: Iterable[Place], running_left: float | None, history: History) -> list[float | None]:
+class Estimates:
+    """What is known of some load keys, worked out already: it changes no more, whatever is learnt meanwhile."""
+
+    def __init__(self, history: History, keys: Iterable[tuple[str, str]]) -> None:
+        """`keys` are pairs of a model and a load key."""
+        self._known = {key: history.estimate(key, model) for model, key in keys}
+
+    def estimate(self, load_key: str, model: str) -> Estimate:  # noqa: ARG002
+        return self._known.get(load_key, UNKNOWN)
+
+
+def expected_starts(
+    places: Iterable[Place], running_left: float | None, history: History | Estimates
+) -> list[float | None]:
     """In how many seconds the worker will take each job of the order ahead; None from the first unknown on.
 
     `running_left` is what the running job still needs: 0 where none runs, None where that is unknown.

@@ -160,10 +160,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job the worker now owns, with the request to send."""
+    """A job the worker now owns, with the request to send.
+
+    `number` tells this try from all others of the job, also from those that were not counted as attempts.
+    """
 
     job: Job
     payload: Payload
+    number: int = 1
 
 
 @dataclass(frozen=True, slots=True)

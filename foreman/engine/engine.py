@@ -70,7 +70,7 @@ class Engine:
             jobs,
             clock,
             worker.trouble,
-            self._cancel_quietly,
+            self._withdrawn,
             worker.begin,
             max_queued=rules.max_queued,
             max_attempts=rules.max_attempts,
@@ -80,7 +80,7 @@ class Engine:
         self._stopping = asyncio.Event()
         self.forecast = Forecast(store, jobs, clock, self._preferred)
         self.events = Events(millis(clock))
-        jobs.changed = self.events.publish
+        jobs.changed = self._changed
         self.started_at = clock.time()
         poller.came_back = jobs.wake.set
 
@@ -173,6 +173,10 @@ class Engine:
         self.jobs.wake.set()
         log_event(log, logging.INFO, "paused" if paused else "resumed", "the queue is paused" if paused else "goes on")
 
+    def _changed(self, live: Live) -> None:
+        self.forecast.changed()
+        self.events.publish(live)
+
     @property
     def paused(self) -> bool:
         return self._worker.paused
@@ -195,6 +199,13 @@ class Engine:
         if live.relay.finished or live.relay.readers or self.draining:
             return False
         return live.mode is Mode.ATTACHED and self._rules.on_client_gone == "cancel"
+
+    async def _withdrawn(self, live: Live) -> None:
+        """Its client left before it was accepted. Who asks for the same may just be joining it, and gets the time."""
+        if live.hash is None:
+            await self._cancel_quietly(live)
+        elif self._forsaken(live):
+            self._go_on(self._cancel_later(live))
 
     async def _cancel_later(self, live: Live) -> None:
         ended, stopping = (asyncio.create_task(event.wait()) for event in (live.ended, self._stopping))

@@ -1,21 +1,25 @@
 """When the queued jobs will run: their order, why, and the expected time of each.
 
 Worked out from the store's rows, what is loaded, and what earlier jobs took. With many clients waiting it is asked for
-often and changes seldom, so one answer serves for a second.
+often: whoever asks while it is being worked out gets the same answer, a long queue is worked out beside the loop, and
+at most once a second.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from foreman.core.estimate import History, expected_starts
+from foreman.core.estimate import Estimates, History, expected_starts
 from foreman.core.job import Hot
-from foreman.core.order import drain_order
+from foreman.core.order import Waiting, drain_order
 from foreman.engine.clock import Clock, millis
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.store import Store
 
+# An answer is good for so long, if nothing has changed; of a long queue also if something has.
 FRESH_SECONDS: Final = 1.0
+LONG: Final = 500
 # Beyond this many a place is not told; nobody looks so far down a list.
 LIMIT: Final = 10_000
 
@@ -31,7 +35,7 @@ class Outlook:
 
 
 class Forecast:
-    """Asks for the order ahead, at most once a second."""
+    """Knows the order ahead, as of now or of the last second. `changed` is to be called whenever a job changes."""
 
     def __init__(self, store: Store, jobs: LiveJobs, clock: Clock, preferred: Callable[[], Hot]) -> None:
         self._store = store
@@ -40,26 +44,54 @@ class Forecast:
         self._preferred = preferred
         self._told: dict[int, Outlook] = {}
         self._told_at = float("-inf")
+        self._told_for: Hot | None = None
+        self._wanted = self._newest = 0  # no job that arrived after the newest is in it
+        self._changed = True
+        self._asking: asyncio.Task[None] | None = None
         self.history = History()
 
+    def changed(self) -> None:
+        self._changed = True
+
     async def place(self, live: Live) -> Outlook | None:
-        """Where a living job stands, as of the last second."""
-        if self._clock.monotonic() - self._told_at >= FRESH_SECONDS:
-            await self.order()
-        return self._told.get(live.seq)
+        """Where a living job stands."""
+        return (await self.places(live.seq)).get(live.seq)
 
     async def order(self) -> list[Outlook]:
-        """All places in order, as of now."""
-        self._told_at = self._clock.monotonic()
+        """All places in order."""
+        return list((await self.places()).values())
+
+    async def places(self, newest: int = 0) -> dict[int, Outlook]:
+        """All places by `seq`, in order; the job with the `seq` `newest` is among them, if it waits."""
+        self._wanted = max(self._wanted, newest)
+        for _ in range(2):  # one that is under way may have begun before the job was there
+            if self._good(newest):
+                break
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._ask())
+                self._asking.add_done_callback(self._asked)
+            await asyncio.shield(self._asking)
+        return self._told
+
+    def _good(self, newest: int) -> bool:
+        if self._clock.monotonic() - self._told_at >= FRESH_SECONDS or newest > self._newest:
+            return False
+        return len(self._told) > LONG or not (self._changed or self._told_for != self._preferred())
+
+    def _asked(self, _: object) -> None:
+        self._asking = None
+
+    async def _ask(self) -> None:
+        self._changed = False
+        asked_at, preferred, newest = self._clock.monotonic(), self._preferred(), self._wanted
         waiting = await self._store.waiting(LIMIT, millis(self._clock))
-        places = list(drain_order(waiting, self._preferred()))
-        starts = expected_starts(places, self._running_left(), self.history)
-        order = [
-            Outlook(place.waiting.seq, place.position, place.reason, start)
-            for place, start in zip(places, starts, strict=True)
-        ]
-        self._told = {outlook.seq: outlook for outlook in order}
-        return order
+        estimates = Estimates(self.history, self._jobs.depth.counts)
+        left = self._running_left()
+        if len(waiting) > LONG:
+            self._told = await asyncio.to_thread(_outlooks, waiting, preferred, left, estimates)
+        else:
+            self._told = _outlooks(waiting, preferred, left, estimates)
+        self._told_at, self._told_for, self._newest = asked_at, preferred, newest
 
     def _running_left(self) -> float | None:
         """What the running job will still take, 0 where none runs, None where nothing is known of its like."""
@@ -70,3 +102,14 @@ class Forecast:
         if estimate.run_seconds is None:
             return None
         return max(0.0, estimate.run_seconds - (self._clock.monotonic() - running.taken_at))
+
+
+def _outlooks(
+    waiting: Sequence[Waiting], preferred: Hot, left: float | None, estimates: Estimates
+) -> dict[int, Outlook]:
+    places = list(drain_order(waiting, preferred))
+    starts = expected_starts(places, left, estimates)
+    return {
+        place.waiting.seq: Outlook(place.waiting.seq, place.position, place.reason, start)
+        for place, start in zip(places, starts, strict=True)
+    }

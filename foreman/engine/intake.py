@@ -51,7 +51,7 @@ BEFORE_THE_ANSWER: Final[dict[str | None, type[TargetError]]] = {
 class Ticket:
     """A job somebody may read: its relay, living or filled from the store; `live` is None for a finished one.
 
-    `reader` is there already for who made the job.
+    `attempt` tells which try the answer is of; `reader` is there already for who made the job.
     """
 
     id: str
@@ -159,7 +159,8 @@ class Intake:
         error = None if answer.complete else failure_of(job)
         relay = self._jobs.relay()
         relay.fill(Head(answer.status, answer.headers), answer.body, error)
-        return Ticket(job.id, job.path, job.attempts, relay, None)
+        tries = await self._store.attempts(job.id)
+        return Ticket(job.id, job.path, tries[-1].n if tries else 0, relay, None)
 
     async def settled(self) -> None:
         """Wait until nothing is left to be written for clients that have gone."""
@@ -281,7 +282,7 @@ class Intake:
 
 
 def ticket_of(live: Live, reader: Reader | None = None) -> Ticket:
-    return Ticket(live.id, live.path, live.attempts, live.relay, live, reader=reader)
+    return Ticket(live.id, live.path, live.number, live.relay, live, reader=reader)
 
 
 def failure_of(job: Job) -> ForemanError:

@@ -29,6 +29,7 @@ class Live:
     mode: Mode = Mode.ATTACHED
     seq: int = 0  # its place in the order of arrival, once the store has told it
     attempts: int = 0
+    number: int = 0  # of the try under way, or of the last one
     hash: bytes | None = None  # of its request, where that may come again
     state: JobState = JobState.QUEUED
     loading: bool = False  # its model is being loaded right now
@@ -120,7 +121,7 @@ class LiveJobs:
             live = self.adopt(job)
         live.seq = job.seq
         self.depth.remove(job.model, str(job.load_key))
-        self.begun(live, job)
+        self.begun(live, claim)
         return live
 
     def cancelling(self, live: Live) -> None:
@@ -133,11 +134,13 @@ class LiveJobs:
         found = self.fresh.first(hot.load_keys, self.depth)
         return None if found is None else (self._by_id[found.id], found)
 
-    def begun(self, live: Live, job: Job) -> None:
+    def begun(self, live: Live, claim: Claim) -> None:
         """The worker begins it."""
+        job = claim.job
         self.fresh.discard(live.id, str(live.key))
         live.state = JobState.LOADING
         live.attempts = job.attempts
+        live.number = claim.number
         live.cancelled = live.cancelled or job.cancel_requested
         self.running = live
         self.changed(live)

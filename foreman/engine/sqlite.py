@@ -27,6 +27,8 @@ from foreman.engine.writer import Writer
 BIG: Final = 1024 * 1024
 # Answers above this many bytes are (de)compressed in a thread of their own.
 SLOW: Final = 64 * 1024
+# More rows than this are turned into values in a thread of their own.
+MANY: Final = 500
 
 
 class SqliteStore:
@@ -163,7 +165,10 @@ class SqliteStore:
         return [steps.job_of(row) for row in await self._read(text, **values)]
 
     async def waiting(self, limit: int, now: int) -> Sequence[Waiting]:
-        return [Waiting(*row) for row in await self._read(statements.WAITING, limit=limit, now=now)]
+        rows = await self._read(statements.WAITING, limit=limit, now=now)
+        if len(rows) > MANY:
+            return await asyncio.to_thread(lambda: [Waiting(*row) for row in rows])
+        return [Waiting(*row) for row in rows]
 
     async def delayed(self, limit: int, now: int) -> Sequence[Job]:
         return [steps.job_of(row) for row in await self._read(statements.DELAYED, limit=limit, now=now)]

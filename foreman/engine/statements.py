@@ -57,7 +57,8 @@ AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
 RETURNING seq"""
 OPEN_ATTEMPT: Final = """
 INSERT INTO attempts (seq, n, owner, started_at)
-SELECT :seq, coalesce(max(n), 0) + 1, :owner, :now FROM attempts WHERE seq=:seq"""
+SELECT :seq, coalesce(max(n), 0) + 1, :owner, :now FROM attempts WHERE seq=:seq
+RETURNING n"""
 PAYLOAD: Final = "SELECT headers, body FROM payloads WHERE seq=?"
 
 NOTE_WORKING: Final = """

@@ -107,7 +107,7 @@ def submit(db: sqlite3.Connection, job: NewJob) -> Submitted:
 def submit_claimed(db: sqlite3.Connection, owner: str, job: NewJob, now: int) -> Submitted:
     ((seq,),) = db.execute(sql.SUBMIT_CLAIMED, (*_row(job), now, owner)).fetchall()
     db.execute(sql.KEEP_PAYLOAD, (seq, _headers(job), job.payload.body))
-    db.execute(sql.OPEN_ATTEMPT, {"seq": seq, "owner": owner, "now": now})
+    db.execute(sql.OPEN_ATTEMPT, {"seq": seq, "owner": owner, "now": now}).fetchall()
     return Submitted(seq)
 
 
@@ -137,16 +137,16 @@ def claim(db: sqlite3.Connection, owner: str, hot: Hot, now: int) -> Claim | Non
     if not rows:
         return None
     job = job_of(rows[0])
-    db.execute(sql.OPEN_ATTEMPT, {"seq": job.seq, "owner": owner, "now": now})
+    ((number,),) = db.execute(sql.OPEN_ATTEMPT, {"seq": job.seq, "owner": owner, "now": now}).fetchall()
     ((headers, body),) = db.execute(sql.PAYLOAD, (job.seq,)).fetchall()
-    return Claim(job, Payload(job.path, _pairs(headers), body))
+    return Claim(job, Payload(job.path, _pairs(headers), body), number)
 
 
 def claim_chosen(db: sqlite3.Connection, owner: str, chosen: Chosen, now: int) -> bool:
     values = {"seq": chosen.seq, "owner": owner, "now": now}
     claimed = bool(db.execute(sql.CLAIM_CHOSEN, values).fetchall())
     if claimed:
-        db.execute(sql.OPEN_ATTEMPT, values)
+        db.execute(sql.OPEN_ATTEMPT, values).fetchall()
     return claimed
 
 

@@ -104,7 +104,7 @@ class Worker:
             return False
         claim = begun(job, 0, job.created_at)
         self._handed = Start(live, claim, written)
-        self._jobs.begun(live, claim.job)
+        self._jobs.begun(live, claim)
         self._jobs.wake.set()
         return True
 

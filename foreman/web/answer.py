@@ -124,7 +124,7 @@ class Delivery:
             self._framing = framing_of(value_of(head.headers, "content-type"))
             response = Relayed(head.status, head.headers)
             live = self._ticket.live
-            response.headers[ATTEMPT_HEADER] = str(self._ticket.attempt if live is None else live.attempts)
+            response.headers[ATTEMPT_HEADER] = str(self._ticket.attempt if live is None else live.number)
         else:
             # Which attempt will give the answer is not known yet.
             response = Relayed(200, ((hdrs.CONTENT_TYPE, CONTENT_TYPES[self._framing]),))

@@ -206,6 +206,6 @@ async def _one(request: web.Request, found: str, status: int, headers: dict[str,
 
 async def _views(request: web.Request, jobs: Sequence[Job]) -> list[dict[str, Any]]:
     engine = request.app[ENGINE]
-    waiting = any(job.state is JobState.QUEUED for job in jobs)
-    places = {outlook.seq: outlook for outlook in await engine.forecast.order()} if waiting else {}
+    waiting = [job.seq for job in jobs if job.state is JobState.QUEUED]
+    places = await engine.forecast.places(max(waiting)) if waiting else {}
     return [job_view(job, engine, places.get(job.seq)) for job in jobs]

@@ -30,7 +30,7 @@ async def response(request: web.Request) -> web.StreamResponse:
     try:
         head = await reader.head()
         # Only now it is certain which attempt this answer is of.
-        attempt = ticket.attempt if ticket.live is None else ticket.live.attempts
+        attempt = ticket.attempt if ticket.live is None else ticket.live.number
         tag = f'"{ticket.id}-{attempt}"'
         offset, ranged = wanted.offset(tag, head.status)
         reader.skip(offset)

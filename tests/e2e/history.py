@@ -15,7 +15,11 @@ from tests.e2e.stored import Stored
 
 @dataclass
 class Call:
-    """One request of one client. `status` is None where no answer began; `left` that the client hung up itself."""
+    """One request of one client. `status` is None where no answer began; `left` that the client hung up itself.
+
+    `twin` is what a second client got that sent the same with the same key at the same time. `cancelled` is the status
+    that a DELETE of the job was answered with, and `sent` how often the target had been sent it by then.
+    """
 
     path: str
     body: bytes
@@ -24,6 +28,9 @@ class Call:
     got: bytes = b""
     whole: bool = False
     left: bool = False
+    twin: "Call | None" = None
+    cancelled: int | None = None
+    sent: int = 0
 
 
 @dataclass
@@ -54,6 +61,8 @@ def faults(history: History, jobs: Sequence[Stored], most: int) -> list[str]:
         *_rows(jobs, calls),
         *(fault for job in jobs for fault in _row(job, calls.get(job.request), history.expected, sent)),
         *(fault for call in history.calls for fault in _call(call, rows.get(call.body), history.expected)),
+        *(fault for call in history.calls for fault in _twins(call, rows.get(call.body), history.expected)),
+        *(fault for call in history.calls for fault in _cancelled(call, rows.get(call.body), sent)),
         *_logged(history.runs),
     ]
     for number, run in enumerate(history.runs):
@@ -74,7 +83,7 @@ def _row(job: Stored, call: Call | None, expected: dict[bytes, bytes], sent: Cou
         yield f"{job.id}: done with other bytes than the target's"
     if job.state == "failed" and not (job.error_code == "interrupted" and job.attempts == job.max_attempts):
         yield f"{job.id}: failed with {job.error_code} after {job.attempts} attempts"
-    if job.state == "cancelled" and call is not None and not call.left:
+    if job.state == "cancelled" and call is not None and not (call.left or call.cancelled):
         yield f"{job.id}: cancelled, and its client never left"
     if job.attempts > job.max_attempts:
         yield f"{job.id}: {job.attempts} attempts"
@@ -89,7 +98,7 @@ def _call(call: Call, job: Stored | None, expected: dict[bytes, bytes]) -> Itera
     if call.job is not None and (job is None or job.id != call.job):
         yield f"{name}: the client was told of a job that is lost"
         return
-    if call.status not in (None, 200):
+    if call.status not in (None, 200, 202):
         yield f"{name}: answered with {call.status}"
     if call.status != 200:
         return
@@ -100,6 +109,23 @@ def _call(call: Call, job: Stored | None, expected: dict[bytes, bytes]) -> Itera
         yield f"{name}: what came of the answer is not how the target's begins"
     if call.whole and job is not None and job.state != "done" and job.error_code != "interrupted":
         yield f"{name}: the client has a complete answer, the job is {job.state}"
+
+
+def _twins(call: Call, job: Stored | None, expected: dict[bytes, bytes]) -> Iterable[str]:
+    if call.twin is None:
+        return
+    if call.twin.job and call.job and call.twin.job != call.job:
+        yield f"{call.job}: the same request with the same key made {call.twin.job} as well"
+    yield from _call(call.twin, job, expected)
+
+
+def _cancelled(call: Call, job: Stored | None, sent: Counter[bytes]) -> Iterable[str]:
+    if call.cancelled not in (200, 202) or job is None:
+        return
+    if job.state != "cancelled" and not (call.cancelled == 202 and job.state == "done"):
+        yield f"{job.id}: its cancel was answered with {call.cancelled}, and it is {job.state}"
+    if sent[call.body] > call.sent:
+        yield f"{job.id}: sent again after its cancel was answered"
 
 
 def _logged(runs: Sequence[Run]) -> Iterable[str]:

@@ -9,26 +9,13 @@ import pytest
 
 from foreman.core.ollama import QUEUED_PATHS
 from foreman.testing import Script, StubOllama, expected_text
+from tests.e2e.own import GENERATE, call, prompt
 from tests.e2e.process import Foreman, serving
 from tests.e2e.stored import job_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PATH = "/api/generate"
-
-
-def prompt(text: str, model: str = "llama3") -> dict[str, Any]:
-    return {"model": model, "prompt": text, "stream": False}
-
-
-async def call(foreman: Foreman, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, Any]:
-    """Status, JSON and headers of an answer."""
-    data = None if body is None else orjson.dumps(body)
-    async with (
-        aiohttp.ClientSession() as session,
-        session.request(method, foreman.url + path, data=data, headers=headers) as answer,
-    ):
-        return answer.status, await answer.json(content_type=None), answer.headers
+PATH = GENERATE
 
 
 async def test_an_accepted_job_outlives_a_kill_right_after_the_202(stub: StubOllama, tmp_path: Path) -> None:

@@ -14,19 +14,29 @@ PATH, ANSWER = "/api/chat", b"all of it"
 
 
 def good() -> tuple[History, list[Stored]]:
-    """Three jobs over two runs: one that was killed in flight, one done at once, one whose client left."""
-    bodies = (b"one", b"two", b"three")
+    """Six jobs over two runs: killed in flight, done at once, left, handed over, cancelled, and asked for twice."""
+    bodies = (b"one", b"two", b"three", b"four", b"five", b"six")
     calls = [
         Call(PATH, b"one", 200, "id-1", b"all"),
         Call(PATH, b"two", 200, "id-2", ANSWER, whole=True),
         Call(PATH, b"three", 200, "id-3", b"", left=True),
         Call(PATH, b"never accepted"),
+        Call(PATH, b"four", 202, "id-4"),
+        Call(PATH, b"five", 202, "id-5", cancelled=200, sent=1),
+        Call(PATH, b"six", 200, "id-6", ANSWER, True, twin=Call(PATH, b"six", 200, "id-6", b"all of")),
     ]
     first, second = (Entry(number, 0.0, "POST", PATH, (), body=b"one") for number in (1, 2))
     later = [Entry(number, 0.0, "POST", PATH, (), body=body) for number, body in enumerate(bodies[1:], 3)]
-    ended = [{"event": "job_finished", "fields": {"job": f"id-{number}"}} for number in (1, 2, 3)]
+    ended = [{"event": "job_finished", "fields": {"job": f"id-{number}"}} for number in range(1, 7)]
     runs = [Run([first], []), Run([second, *later], ended)]
-    jobs = [_job(1, b"one", tries=(None, None)), _job(2, b"two"), _job(3, b"three", state="cancelled", answer=None)]
+    jobs = [
+        _job(1, b"one", tries=(None, None)),
+        _job(2, b"two"),
+        _job(3, b"three", state="cancelled", answer=None),
+        _job(4, b"four"),
+        _job(5, b"five", state="cancelled", answer=None),
+        _job(6, b"six"),
+    ]
     return History(calls, runs, dict.fromkeys(bodies, ANSWER)), jobs
 
 
@@ -80,8 +90,8 @@ SPOILED: dict[str, Callable[[History, list[Stored]], object]] = {
     "sent 2 times in 1 attempts": _job_is(0, attempts=1, tries=(None,)),
     "sent 2 times": _run_twice,
     "attempts on record": _job_is(0, tries=(None,)),
-    "rows of one request": lambda _, jobs: jobs.append(replace(jobs[0], seq=4, id="id-4")),
-    "rows of one id": lambda _, jobs: jobs.append(replace(jobs[0], seq=4, request=b"four")),
+    "rows of one request": lambda _, jobs: jobs.append(replace(jobs[0], seq=7, id="id-7")),
+    "rows of one id": lambda _, jobs: jobs.append(replace(jobs[0], seq=7, request=b"seven")),
     "nobody asked": lambda history, _: history.calls.pop(0),
     "is lost": lambda _, jobs: jobs.pop(0),
     "what is not stored": lambda _, jobs: jobs.pop(1),
@@ -91,6 +101,11 @@ SPOILED: dict[str, Callable[[History, list[Stored]], object]] = {
     "not how the target's begins": _call_is(0, got=b"of it"),
     "has a complete answer, the job is failed": _job_is(1, state="failed", error_code="truncated"),
     "ended 2 times": _ended_twice,
+    "id-4: the client was told of a job that is lost": lambda _, jobs: jobs.pop(3),
+    "its cancel was answered with 200, and it is done": _job_is(4, state="done", answer=ANSWER, complete=True),
+    "sent again after its cancel": _call_is(5, sent=0),
+    "made id-7 as well": _call_is(6, twin=Call(PATH, b"six", 200, "id-7")),
+    "how the target's begins": _call_is(6, twin=Call(PATH, b"six", 200, "id-6", b"of it")),
     "went after seq": _swapped,
 }
 

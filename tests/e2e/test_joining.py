@@ -2,9 +2,10 @@
 
 import asyncio
 import signal
+import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from foreman.testing import Die, Script, StubOllama, expected_text
 from tests.e2e import raw
-from tests.e2e.client import Request, chat, chat_v1
+from tests.e2e.client import Request, chat, chat_v1, post
 from tests.e2e.process import Foreman, serving
 from tests.e2e.raw import Answer, connected
 from tests.e2e.stored import accepted, job_of, stored
@@ -296,3 +297,26 @@ async def test_a_stop_does_not_wait_for_who_may_return(tmp_path: Path) -> None:
         assert await foreman.ended() == 0
         assert time.monotonic() - began < 5
         assert job_of(db, "sky").state == "queued"
+
+
+async def test_who_joins_a_job_that_is_being_written_keeps_it_though_its_first_client_leaves(
+    tmp_path: Path,
+) -> None:
+    body = orjson.dumps(chat("llama3", "handed on")[1])
+    key = "Idempotency-Key: handed on"
+    async with both(tmp_path) as (_, foreman, db):
+        assert (await post(foreman.url, *chat("llama3", "warm"))).whole
+        with closing(sqlite3.connect(db, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with raw.connected(foreman.url) as leaves:
+                await leaves.request("POST /api/chat", key, body=body)
+                # Answered after the first has been handed to the writer, who cannot write.
+                await foreman.health()
+            await foreman.health()
+            joins = asyncio.create_task(raw.ask(foreman.url, "POST /api/chat", key, body=body))
+            await foreman.health()
+            other.execute("ROLLBACK")
+        answer = await joins
+        assert (answer.status, answer.whole) == (200, True)
+        await foreman.settled(answer.headers["x-foreman-job"])
+        assert [job.state for job in stored(db)] == ["done", "done"]

@@ -18,6 +18,7 @@ import orjson
 import pytest
 
 from foreman.testing import Script, StubOllama
+from tests.e2e import raw
 from tests.e2e.client import Got, asking, chat, chat_v1, post, submit
 from tests.e2e.history import Call, History, Run, faults
 from tests.e2e.process import PATIENCE, Foreman, arguments, go, serving, warmed
@@ -37,9 +38,10 @@ KILLS = int(os.environ.get("FOREMAN_KILLS", "50"))
 class Load:
     """Clients that ask on and on, whichever foreman is there."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, stub: StubOllama) -> None:
         self.calls: list[Call] = []
         self._rng = rng
+        self._stub = stub
         self._up = asyncio.Event()
         self._url = ""
         self._stopped = False
@@ -67,18 +69,39 @@ class Load:
         rng = self._rng
         make = rng.choice((chat, chat_v1))
         path, fields = make(rng.choice(MODELS), f"question {len(self.calls)}", stream=rng.random() < 0.7)
-        call = Call(path, orjson.dumps(fields), left=rng.random() < 0.1)
+        call = Call(path, orjson.dumps(fields))
         self.calls.append(call)
-        try:
-            if call.left:
-                await self._leave_early(call)
-            else:
-                got = await post(self._url, path, call.body)
-                call.status, call.job, call.got, call.whole = got.status, got.job, got.body, got.whole
-        except (*CUT, aiohttp.ClientError):
-            pass  # whoever it was is dead; the next one is announced
+        kinds = (self._wait, self._leave_early, self._hand_over, self._ask_twice, self._cancel)
+        (kind,) = rng.choices(kinds, (6, 1, 2, 1, 2))
+        with contextlib.suppress(*CUT, aiohttp.ClientError):  # whoever it was is dead; the next one is announced
+            await kind(call)
+
+    async def _wait(self, call: Call, *headers: str) -> None:
+        got = await raw.ask(self._url, f"POST {call.path}", *headers, body=call.body)
+        call.status, call.job, call.whole = got.status, got.headers.get("x-foreman-job"), got.whole
+        call.got = b"" if got.status == 202 else got.body
+
+    async def _hand_over(self, call: Call) -> None:
+        await self._wait(call, "Prefer: respond-async")
+
+    async def _ask_twice(self, call: Call) -> None:
+        call.twin = Call(call.path, call.body)
+        key = f"Idempotency-Key: {len(self.calls)}"
+        both = await asyncio.gather(self._wait(call, key), self._wait(call.twin, key), return_exceptions=True)
+        for error in both:
+            if error is not None:
+                raise error
+
+    async def _cancel(self, call: Call) -> None:
+        await self._hand_over(call)
+        for _ in range(self._rng.randrange(60)):  # let it get somewhere
+            await asyncio.sleep(0)
+        got = await raw.ask(self._url, f"DELETE /jobs/{call.job}")
+        call.sent = sum(entry.body == call.body for entry in self._stub.ledger.entries)
+        call.cancelled = got.status
 
     async def _leave_early(self, call: Call) -> None:
+        call.left = True
         async with asking(self._url, call.path, call.body) as answer:
             call.status, call.job = answer.status, answer.headers.get("X-Foreman-Job")
             call.got = await answer.content.readany()
@@ -123,7 +146,7 @@ async def test_kill_9_at_random_moments_under_load(tmp_path: Path) -> None:
     db, history = tmp_path / "foreman.db", History()
     async with StubOllama(MODELS, tokens=TOKENS, tokens_per_second=1500, load_seconds=0.01) as stub:
         command = arguments(stub.url, db, poll_seconds=0.2)
-        load = Load(random.Random(seed))
+        load = Load(random.Random(seed), stub)
         clients = [asyncio.create_task(load.client()) for _ in range(CLIENTS)]
         following = await warmed(*command, home=tmp_path)
         for _ in range(KILLS):

@@ -1,0 +1,102 @@
+"""The order ahead: as fresh as it must be, asked for as seldom as it can be."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from foreman.core.job import Hot, JobState, LoadKey
+from foreman.core.order import Waiting
+from foreman.engine.forecast import FRESH_SECONDS, LONG, Forecast
+from foreman.engine.live import Live, LiveJobs
+from foreman.engine.relay import Budget
+from foreman.engine.store import Store
+from tests.engine.clock import HandClock
+
+
+class Rows:
+    """A store that only knows who waits, counts how often it is asked, and can be slow."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.asked = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def waiting(self, limit: int, now: int) -> Sequence[Waiting]:  # noqa: ARG002
+        self.asked += 1
+        rows = [Waiting(n, "a:latest", "a:latest") for n in range(1, self.count + 1)]
+        await self.gate.wait()
+        return rows[:limit]
+
+
+class Subject:
+    def __init__(self, count: int) -> None:
+        self.rows = Rows(count)
+        self.clock = HandClock()
+        self.hot = Hot(("a:latest",), ("a:latest",))
+        self.jobs = LiveJobs(Budget(1))
+        self.forecast = Forecast(cast(Store, self.rows), self.jobs, cast(Any, self.clock), lambda: self.hot)
+
+    def live(self, seq: int) -> Live:
+        key = LoadKey("a:latest")
+        return Live(f"{seq}", "a:latest", key, "/api/chat", "", self.jobs.relay(), 0, seq=seq, state=JobState.QUEUED)
+
+
+async def test_one_answer_serves_while_nothing_changes() -> None:
+    subject = Subject(3)
+    for seq in (1, 2, 3):
+        place = await subject.forecast.place(subject.live(seq))
+        assert place is not None
+        assert place.position == seq
+    assert subject.rows.asked == 3  # each job may be newer than the answer before it
+    assert [outlook.seq for outlook in await subject.forecast.order()] == [1, 2, 3]
+    assert subject.rows.asked == 3
+
+
+@pytest.mark.parametrize("what", ["change", "hot", "time"])
+async def test_a_short_queue_is_asked_again_after_a_change(what: str) -> None:
+    subject = Subject(2)
+    await subject.forecast.order()
+    if what == "change":
+        subject.forecast.changed()
+    elif what == "hot":
+        subject.hot = Hot()
+    else:
+        subject.clock.advance(FRESH_SECONDS)
+    order = await subject.forecast.order()
+    assert subject.rows.asked == 2
+    assert order[0].reason == ("swap" if what == "hot" else "loaded")
+
+
+async def test_a_long_queue_is_asked_once_a_second_but_for_a_job_that_is_not_in_it() -> None:
+    subject = Subject(LONG + 1)
+    await subject.forecast.place(subject.live(LONG + 1))
+    for _ in range(5):
+        subject.forecast.changed()
+        await subject.forecast.order()
+    assert subject.rows.asked == 1
+    subject.rows.count += 1
+    newest = await subject.forecast.place(subject.live(LONG + 2))
+    assert newest is not None
+    assert (newest.position, subject.rows.asked) == (LONG + 2, 2)
+
+
+async def test_a_job_that_does_not_wait_has_no_place_and_costs_no_endless_search() -> None:
+    subject = Subject(1)
+    assert await subject.forecast.place(subject.live(1000)) is None
+    assert await subject.forecast.place(subject.live(1000)) is None
+    assert subject.rows.asked == 1
+
+
+async def test_who_asks_meanwhile_shares_the_answer() -> None:
+    subject = Subject(2)
+    subject.rows.gate.clear()
+    asking = [asyncio.create_task(subject.forecast.order()) for _ in range(10)]
+    leaves = asyncio.create_task(subject.forecast.order())
+    await asyncio.sleep(0)
+    leaves.cancel()
+    subject.rows.gate.set()
+    assert {len(order) for order in await asyncio.gather(*asking)} == {2}
+    assert subject.rows.asked == 1

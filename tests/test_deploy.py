@@ -266,5 +266,5 @@ def pages() -> list[Path]:
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
 def test_every_variable_named_is_a_setting(path: Path) -> None:
-    known = {entry.env for entry in SETTINGS} | {"FOREMAN_CONFIG", "FOREMAN_"}
+    known = {entry.env for entry in SETTINGS} | {"FOREMAN_CONFIG", "FOREMAN_URL", "FOREMAN_"}
     assert Counter(re.findall(r"FOREMAN_\w*", path.read_text())).keys() <= known

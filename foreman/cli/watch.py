@@ -1,7 +1,8 @@
 """Following one job to its end: a line that is rewritten on a terminal, a line for each change anywhere else.
 
 What is known comes from the job's page, asked again and again, so a foreman that restarts is only waited for; how many
-tokens there are is counted in the answer itself, which is read along.
+tokens there are is counted in the answer itself, which is read along. An answer can break off and begin anew: on a
+terminal that is told, and whatever else reads it gets it when it is whole.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ def exit_status(state: str) -> int:
 
 
 class Watch:
-    """Follows a job; its answer's text is written to `answer` as it comes, where one is given."""
+    """Follows a job; its answer's text is written to `answer`, where one is given."""
 
     def __init__(
         self, api: Api, job_id: str, talk: TextIO, environ: Mapping[str, str], answer: TextIO | None = None
@@ -38,13 +39,16 @@ class Watch:
         self._id = job_id
         self._talk = talk
         self._answer = answer
+        self._aloud = answer is not None and answer.isatty()
+        self._text: list[str] = []
         self._columns = screen_columns(talk)
         self._colour = wants_colour(talk, environ)
         self._heard = Heard()
         self._attempt = ""
         self._shown = ""
         self._live = self._columns is not None
-        self._spoken = False  # a part of the answer was printed
+        self._spoken = False  # a part of the answer is on the screen
+        self._ended = False
 
     async def run(self) -> Json:
         """The job as it ended. Raises NotReached after a minute without foreman, and Refused."""
@@ -54,9 +58,11 @@ class Watch:
             while True:
                 job = await self._look()
                 if job["state"] in FINISHED:
+                    self._ended = True
                     # Its last bytes may still be on their way here.
-                    with suppress(NotReached, Refused):
+                    with suppress(Refused):
                         await reading
+                    self._speak(whole=True)
                     self._show(job, time.monotonic() - began)
                     if self._live and not self._spoken:
                         self._write("\n")
@@ -91,10 +97,15 @@ class Watch:
                     await self._count(response)
                     return
             except NotReached:
+                if self._ended:  # it broke off, and nothing follows
+                    return
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _count(self, response: aiohttp.ClientResponse) -> None:
         heard = self._heard = Heard()
+        self._text.clear()
+        if self._spoken:
+            self._write("\nthe answer broke off and begins anew\n")
         first: float | None = None
         rest = b""
         async for chunk in response.content.iter_any():
@@ -105,21 +116,23 @@ class Watch:
             for line in lines:
                 text = said(line)
                 heard.pieces += text != ""
-                self._print(text)
+                self._text.append(text)
             heard.seconds = now - first
-        self._print(said(rest))
-        if self._spoken:
-            self._print("\n")
+            self._speak()
+        self._text.append(said(rest))
 
-    def _print(self, text: str) -> None:
-        if self._answer is None or not text:
+    def _speak(self, *, whole: bool = False) -> None:
+        """Write what has been said since; to what is no terminal only where it is whole."""
+        text = "".join(self._text)
+        if self._answer is None or not (self._aloud or whole) or not (text or self._spoken):
             return
+        self._text.clear()
         if not self._spoken and self._live:
             self._write("\r\x1b[K")
         self._spoken = True
         # A model can say anything, also what would move the cursor; a file gets it as it is.
-        shown = harmless(text) if self._answer.isatty() else text
-        self._answer.write(writable(shown, self._answer))
+        shown = harmless(text) if self._aloud else text
+        self._answer.write(writable(shown + "\n" if whole else shown, self._answer))
         self._answer.flush()
 
     def _show(self, job: Json, elapsed: float) -> None:

@@ -4,7 +4,7 @@ Rules:
 1. The worker feeds, readers read; the worker never waits for a reader.
 2. Every reader gets every byte from its own place on, in order, or an error: never a gap, never two attempts mixed.
 3. All relays together hold at most the budget. Beyond it, bytes that every reader has had are dropped first (the answer
-   is then not kept), and after that the readers furthest behind are cut off.
+   is then not kept), after that the readers furthest behind are cut off, and an answer without readers goes last.
 4. The first bytes stay held until the head and a first chunk are there, so an attempt can fail unseen until then.
 Nothing here knows of HTTP, SQL or the target.
 """
@@ -54,11 +54,15 @@ class Budget:
     def _shed(self) -> None:
         # Oldest first: a finished answer that somebody does not fetch goes before a living one.
         for relay in list(self._holders):
-            if self.used > self.limit:
+            if self.used > self.limit and (relay.readers or relay.finished):
                 relay.drop_read()
         # What is held now, somebody is behind with; who is furthest behind holds most.
-        while self.used > self.limit:
-            max(self._holders, key=lambda relay: relay.held).cut_slowest()
+        while self.used > self.limit and (read := [relay for relay in self._holders if relay.readers]):
+            max(read, key=lambda relay: relay.held).cut_slowest()
+        # An answer that nobody reads is the only copy for who comes back for it, so it goes last.
+        for relay in list(self._holders):
+            if self.used > self.limit:
+                relay.drop_read()
 
 
 class Relay:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from foreman.testing import Script, StubOllama, expected_text
+from foreman.testing import Die, Script, StubOllama, expected_text
 from tests.e2e.process import PATIENCE, Foreman, environment, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -107,6 +107,23 @@ async def test_a_failed_job_and_its_words(stub: StubOllama, foreman: Foreman, tm
     assert (failed.status, failed.out) == (1, "")
     assert "no such thing" in failed.talk
     assert "\x1b" not in failed.talk
+
+
+async def test_an_answer_that_broke_off_is_printed_once_and_whole(stub: StubOllama, tmp_path: Path) -> None:
+    async with serving(stub.url, tmp_path / "foreman.db", retry_base_seconds=0.01) as foreman:
+        assert (await run(foreman, tmp_path, "submit", "llama3", "warm", "--wait")).status == 0
+        stub.script(CHAT, [Script(die=Die.FIN, die_after_chunks=2)])
+        body = {"model": "llama3", "messages": [{"role": "user", "content": "twice"}]}
+        again = await run(foreman, tmp_path, "submit", "llama3", "twice", "--wait")
+        assert (again.status, again.out) == (0, expected_text(body) + "\n")
+
+
+async def test_a_job_whose_answer_was_cut_ends_the_watch(stub: StubOllama, tmp_path: Path) -> None:
+    async with serving(stub.url, tmp_path / "foreman.db", max_attempts=1) as foreman:
+        assert (await run(foreman, tmp_path, "submit", "llama3", "warm", "--wait")).status == 0
+        stub.script(CHAT, [Script(die=Die.FIN, die_after_chunks=2)])
+        cut = await run(foreman, tmp_path, "submit", "llama3", "cut", "--wait")
+        assert (cut.status, "failed" in cut.talk) == (1, True)
 
 
 async def test_what_is_refused_and_what_is_wrong(foreman: Foreman, tmp_path: Path) -> None:

@@ -288,6 +288,19 @@ async def test_a_reader_of_little_is_not_cut_for_one_that_hoards() -> None:
     assert await patient.chunk() == b"12"
 
 
+async def test_an_answer_that_nobody_reads_yet_outlasts_a_reader_that_hoards() -> None:
+    budget = Budget(100)
+    hoarded = begun(budget)
+    reader = hoarded.reader()
+    hoarded.feed(b"h" * 60)
+    unread = begun(budget, b"u" * 50)
+    assert (unread.complete, unread.held, budget.used) == (True, 50, 50)
+    with pytest.raises(ReaderCut):
+        await read(reader)
+    unread.feed(b"u" * 60)
+    assert (unread.complete, budget.used) == (False, 0)
+
+
 async def test_a_chunk_above_the_budget_is_never_held() -> None:
     budget = Budget(10)
     relay = begun(budget)

@@ -19,19 +19,19 @@ MEMORY_KIND: Final = "PSS" if sys.platform == "linux" else "RSS"
 
 def cpu_seconds(pid: int) -> float:
     """What a living process has used up to now. Raises OSError when there is none."""
-    if sys.platform == "linux":
-        return time.clock_gettime(~pid << 3 | _SCHEDULED)
-    return seconds_of(_asked(pid, "cputime"))
+    if sys.platform != "linux":
+        return seconds_of(_asked(pid, "cputime"))
+    return time.clock_gettime(~pid << 3 | _SCHEDULED)
 
 
 def memory_bytes(pid: int) -> int:
     """What a living process holds in memory. Raises OSError when there is none."""
-    if sys.platform == "linux":
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-        raise ProcessLookupError(pid)
-    return int(_asked(pid, "rss")) * 1024
+    if sys.platform != "linux":
+        return int(_asked(pid, "rss")) * 1024
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise ProcessLookupError(pid)
 
 
 def seconds_of(text: str) -> float:

@@ -1,17 +1,17 @@
 """What foreman adds to a request: every subject has its turn at every workload in every round.
 
-The order rotates, so that none is always the first after a pause or the last before one. Before a turn the way is
-warmed up for a fifth of its time, and that is not counted.
+A machine is slow for seconds and fast for seconds, so the turns of a round are cut into slices that alternate. The
+order rotates from round to round, so that none is always the first after a pause or the last before one. Before each
+slice every client asks once, which is not counted.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Final
-
-import asyncio
+from typing import Self
 
 from bench.figures.turn import FOREMAN, NGINX, Turn, percentiles
 from bench.parts.workloads import Workload
@@ -20,8 +20,6 @@ from bench.servers.subjects import Subject, Target, running
 from bench.wire.connection import Exchange
 from bench.wire.drive import Crowd
 from bench.wire.timing import Timing, gaps, timing
-
-WARM: Final = 0.2
 
 
 async def overhead(
@@ -32,10 +30,8 @@ async def overhead(
     async with running(folder) as (target, subjects):
         for number in range(rounds):
             for workload in workloads:
-                for name in rotated(list(subjects), number):
-                    say(f"round {number + 1} of {rounds}: {workload.name}, {name}")
-                    figures, requests = await _turn(target, subjects[name], workload, seconds * workload.lasts)
-                    turns.append(Turn(workload.name, name, number, requests, figures))
+                say(f"round {number + 1} of {rounds}: {workload.name}")
+                turns += await _round(target, subjects, workload, number, seconds)
     return turns
 
 
@@ -45,47 +41,80 @@ def rotated(names: list[str], turn: int) -> list[str]:
     return names[start:] + names[:start]
 
 
-async def _turn(
-    target: Target, subject: Subject, workload: Workload, seconds: float
-) -> tuple[Mapping[str, float], int]:
-    request = workload.request
-    if workload.cached and subject.name == NGINX:
-        request = replace(request, path=KEPT + request.path)
+async def _round(
+    target: Target, subjects: Mapping[str, Subject], workload: Workload, number: int, seconds: float
+) -> list[Turn]:
+    """One turn of each subject, cut into slices that alternate."""
+    slices = max(1, round(seconds * workload.lasts / workload.slice))
     async with AsyncExitStack() as stack:
-        crowd = await stack.enter_async_context(Crowd(subject.url, request, workload.clients, workload.think))
-        if workload.beside is not None:
-            beside = workload.beside
-            others = await stack.enter_async_context(Crowd(subject.url, beside.request, beside.clients))
-            background = asyncio.ensure_future(others.ask(seconds * (1 + WARM)))
-            stack.push_async_callback(asyncio.wait, (background,))
-        await crowd.ask(seconds * WARM)
-        await target.marks()
-        began, used = monotonic(), subject.cpu_seconds()
-        exchanges = await crowd.ask(seconds)
-        used, took = subject.cpu_seconds() - used, monotonic() - began
-        marks = await target.marks()
-    return figures_of(workload, subject.name, exchanges, marks, used, took), len(exchanges)
+        turns = [
+            await stack.enter_async_context(_Turn(target, subjects[name], workload))
+            for name in rotated(list(subjects), number)
+        ]
+        for _ in range(slices):
+            for turn in turns:
+                await turn.slice(min(seconds * workload.lasts, workload.slice))
+    return [turn.result(number) for turn in turns]
 
 
-def figures_of(
-    workload: Workload,
-    subject: str,
-    exchanges: Sequence[Exchange],
-    marks: Sequence[tuple[int, int]],
-    used: float,
-    took: float,
-) -> dict[str, float]:
+class _Turn:
+    """One subject's turn at one workload, in slices."""
+
+    def __init__(self, target: Target, subject: Subject, workload: Workload) -> None:
+        self._target = target
+        self._subject = subject
+        self._workload = workload
+        self._stack = AsyncExitStack()
+        self._exchanges: list[Exchange] = []
+        self._gaps: list[float] = []
+        self._used = 0.0
+        self._took = 0.0
+
+    async def __aenter__(self) -> Self:
+        workload, url = self._workload, self._subject.url
+        request, beside = workload.request, workload.beside
+        if workload.cached and self._subject.name == NGINX:
+            request = replace(request, path=KEPT + request.path)
+        crowd = Crowd(url, request, workload.clients, workload.think)
+        self._crowd = await self._stack.enter_async_context(crowd)
+        self._others = None
+        if beside is not None:
+            self._others = await self._stack.enter_async_context(Crowd(url, beside.request, beside.clients))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def slice(self, seconds: float) -> None:
+        """Everybody asks once, to warm the way up, and then for so long. Raises AnswerVoid."""
+        background = asyncio.ensure_future(self._others.ask(seconds)) if self._others else None
+        await self._crowd.ask(0.0)
+        await self._target.marks()
+        began, used = monotonic(), self._subject.cpu_seconds()
+        self._exchanges += await self._crowd.ask(seconds)
+        self._used += self._subject.cpu_seconds() - used
+        self._took += monotonic() - began
+        self._gaps += gaps(await self._target.marks())
+        if background is not None:
+            await background
+
+    def result(self, number: int) -> Turn:
+        workload, name = self._workload, self._subject.name
+        figures = figures_of(workload, [timing(exchange) for exchange in self._exchanges], self._used, self._took)
+        # Only where one request follows another is the time between them the subject's.
+        if workload.beside is None and not workload.cached and workload.clients > 1 and name == FOREMAN:
+            figures |= percentiles("gap", self._gaps)
+        return Turn(workload.name, name, number, len(self._exchanges), figures)
+
+
+def figures_of(workload: Workload, timings: Sequence[Timing], used: float, took: float) -> dict[str, float]:
     """The turn's figures; `used` is CPU time and `took` the turn's length, in seconds."""
-    timings: list[Timing] = [timing(exchange) for exchange in exchanges]
     figures = percentiles("first", [one.first for one in timings])
     figures |= percentiles("total", [one.total for one in timings])
-    figures["rate"] = round(len(exchanges) / took, 1)
+    figures["rate"] = round(len(timings) / took, 1)
     if workload.beside is None:
-        figures["cpu"] = round(used * 1e6 / len(exchanges), 2)
+        figures["cpu"] = round(used * 1e6 / len(timings), 2)
     if workload.chunks:
         figures |= percentiles("delay", [delay for one in timings for delay in one.delays])
-        figures["cpu_chunk"] = round(used * 1e6 / (len(exchanges) * workload.chunks), 3)
-    # Only where one request follows another is the time between them the subject's.
-    if workload.beside is None and not workload.cached and (workload.clients == 1 or subject == FOREMAN):
-        figures |= percentiles("gap", gaps(marks))
+        figures["cpu_chunk"] = round(used * 1e6 / (len(timings) * workload.chunks), 3)
     return figures

@@ -14,8 +14,9 @@ THINK: Final = 0.016
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What is asked, by how many clients, who pause for `think` seconds; `lasts` is how long a turn is, in turns.
+    """What is asked, by how many clients, who pause for `think` seconds.
 
+    `lasts` is how long its turns are, in turns of others; `slice` the seconds in which subjects alternate.
     `beside` is a load that goes on meanwhile and is not timed. `cached`: nginx answers it from its own configuration.
     """
 
@@ -25,9 +26,19 @@ class Workload:
     clients: int = 1
     think: float = 0.0
     lasts: float = 1.0
+    slice: float = 0.25
     chunks: int = 0
     beside: "Workload | None" = None
     cached: bool = False
+
+    @property
+    def flat_out(self) -> bool:
+        """Whether nothing but the subject, the stub and the client hold it up."""
+        return self.think == 0 and self.chunks == 0 and self.beside is None
+
+    def description(self) -> dict[str, object]:
+        """What a record says of it."""
+        return {"name": self.name, "shows": self.shows, "clients": self.clients, "flat_out": self.flat_out}
 
 
 def _body(**fields: object) -> bytes:
@@ -75,11 +86,26 @@ WORKLOADS: Final = (
         shows="one stream of 200 chunks, 1 ms apart",
         request=chat(Ask(chunks=200, gap_ms=1), stream=True),
         lasts=1.5,
+        slice=0.75,
         chunks=200,
     ),
-    Workload(name="8 clients", shows="chats of 8 chunks, 1 ms apart", request=chat(_STREAM), clients=8, chunks=8),
-    Workload(name="64 clients", shows="chats of 8 chunks, 1 ms apart", request=chat(_STREAM), clients=64, chunks=8),
-    Workload(name="saturation", shows="64 clients, tiny chats as fast as they go", request=TINY, clients=64),
+    Workload(
+        name="clients-8",
+        shows="8 clients, chats of 8 chunks, 1 ms apart",
+        request=chat(_STREAM),
+        clients=8,
+        slice=0.5,
+        chunks=8,
+    ),
+    Workload(
+        name="clients-64",
+        shows="64 clients, chats of 8 chunks, 1 ms apart",
+        request=chat(_STREAM),
+        clients=64,
+        slice=1.0,
+        chunks=8,
+    ),
+    Workload(name="saturation", shows="64 clients, tiny chats as fast as they go", request=TINY, clients=64, slice=0.5),
     Workload(
         name="whole",
         shows="one chat at a time that is not streamed, after 5 ms, over /v1",
@@ -98,8 +124,6 @@ WORKLOADS: Final = (
         request=embedding(Ask(first_ms=1)),
         beside=Workload(name="", shows="", request=chat(_STREAM), clients=8),
     ),
-    Workload(name="tags", shows="GET /api/tags, 8 clients", request=Request("GET", "/api/tags"), clients=8, cached=True),
-    Workload(
-        name="models", shows="GET /v1/models, 8 clients", request=Request("GET", "/v1/models"), clients=8, cached=True
-    ),
+    Workload(name="tags", shows="GET /api/tags again and again", request=Request("GET", "/api/tags"), cached=True),
+    Workload(name="models", shows="GET /v1/models again and again", request=Request("GET", "/v1/models"), cached=True),
 )

@@ -18,9 +18,6 @@ STAMP: Final = re.compile(rb"@(\d{19});(\d{19})@")
 STAMP_TEMPLATE: Final = "@%019d;%019d@"
 _ASK: Final = re.compile(rb"\[stub (\d+) (\d+) (\d+) (\d+)\]")
 
-NAMES: Final = (MODEL, EMBEDDER)
-
-_PS: Final = "2300-01-01T00:00:00Z"
 _WHEN: Final = "2026-01-02T03:04:05Z"
 
 
@@ -50,7 +47,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """One API: the head of its streams, a chunk with `{}` where its text goes, the end of a stream, a whole answer.
+    """One API: a chunk of its streams, their end, and a whole answer, each with `{}` where the clocks go.
 
     `streams` says whether a request without a word about it gets a stream; no `chunk` means that it never does.
     """
@@ -81,19 +78,19 @@ WORDINGS: Final = {
     "/api/chat": Wording(
         content_type="application/x-ndjson",
         chunk=_CHAT % "{}" + '"done":false}\n',
-        end=_CHAT % "" + f'"done":true,{_METRICS}}}\n',
+        end=_CHAT % "" + f'"done":true,{_METRICS},"stamp":"{{}}"}}\n',
         whole=_CHAT % "{}" + f'"done":true,{_METRICS}}}',
     ),
     "/api/generate": Wording(
         content_type="application/x-ndjson",
         chunk=_GENERATE % "{}" + '"done":false}\n',
-        end=_GENERATE % "" + f'"done":true,{_METRICS}}}\n',
+        end=_GENERATE % "" + f'"done":true,{_METRICS},"stamp":"{{}}"}}\n',
         whole=_GENERATE % "{}" + f'"done":true,{_METRICS}}}',
     ),
     "/v1/chat/completions": Wording(
         content_type="text/event-stream",
         chunk=_CHUNK + '"delta":{"role":"assistant","content":"{}"},"finish_reason":null}]}\n\n',
-        end=_CHUNK + '"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
+        end=_CHUNK + '"delta":{"content":""},"finish_reason":"stop"}],"stamp":"{}"}\n\ndata: [DONE]\n\n',
         whole=f'{{"id":"chatcmpl-1","object":"chat.completion",{_OPENAI}'
         '"message":{"role":"assistant","content":"{}"},"finish_reason":"stop"}],'
         '"usage":{"prompt_tokens":8,"completion_tokens":4,"total_tokens":12}}\n',
@@ -107,32 +104,6 @@ WORDINGS: Final = {
 LOADED: Final = _NAMED + '"response":"","done":true,"done_reason":"load"}'
 
 
-def _entry(name: str, family: str, capability: str) -> str:
-    details = (
-        f'{{"parent_model":"","format":"gguf","family":"{family}","families":["{family}"],'
-        '"parameter_size":"1B","quantization_level":"Q4_0"}'
-    )
-    digest = "0" * 63 + str(len(family))
-    known = f'"name":"{name}","model":"{name}","size":1000000000,"digest":"{digest}","details":{details}'
-    return f'{known},"modified_at":"{_WHEN}","capabilities":["{capability}"]'
-
-
-_MODELS: Final = (_entry(MODEL, "llama", "completion"), _entry(EMBEDDER, "nomic-bert", "embedding"))
-_LOADED: Final = f'"expires_at":"{_PS}","size_vram":1000000000,"context_length":4096'
-
-# Both models are always loaded: what loading costs is measured by another part, on another stub.
-SHOWN: Final = {
-    "/": "Ollama is running",
-    "/api/version": '{"version":"0.33.0"}',
-    "/api/tags": '{"models":[%s]}' % ",".join(f"{{{model}}}" for model in _MODELS),  # noqa: UP031 full of braces
-    "/api/ps": '{"models":[%s]}' % ",".join(f"{{{model},{_LOADED}}}" for model in _MODELS),  # noqa: UP031
-    "/v1/models": '{"object":"list","data":[%s]}\n'
-    % ",".join(f'{{"id":"{name}","object":"model","created":1767323045,"owned_by":"library"}}' for name in NAMES),
-    "/api/show": '{"details":{"family":"llama"},"model_info":{"llama.context_length":4096},'
-    '"capabilities":["completion"]}',
-}
-
-
 def response(body: str, status: str = "200 OK", content_type: str = "application/json; charset=utf-8") -> bytes:
     """A whole answer with its length."""
     head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -141,7 +112,7 @@ def response(body: str, status: str = "200 OK", content_type: str = "application
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The bytes of one sort of answer; `chunk` and `whole` take the two clock readings by `%`."""
+    """The bytes of one sort of answer; all but `head` take the two clock readings by `%`."""
 
     head: bytes
     chunk: bytes
@@ -163,7 +134,7 @@ def template(path: str, size: int) -> Template:
     return Template(
         head=head.encode(),
         chunk=filled(wording.chunk, _chunked) if wording.chunk else b"",
-        end=f"{_chunked(wording.end)}0\r\n\r\n".encode() if wording.chunk else b"",
+        end=filled(wording.end, lambda body: f"{_chunked(body)}0\r\n\r\n") if wording.chunk else b"",
         whole=filled(wording.whole, lambda body: response(body).decode()),
     )
 

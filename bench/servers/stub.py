@@ -1,4 +1,4 @@
-"""`python -m bench.servers.stub`: a stub of Ollama that costs next to nothing, so that it does not limit what it measures.
+"""`python -m bench.servers.stub`: a stub of Ollama that costs next to nothing, lest it limit what is measured.
 
 A protocol on bare transports: no parser beyond what the bench's own ways send, no tasks, no collector of garbage.
 It notes when each inference request had arrived and when the last byte of its answer was written; `GET /_bench/marks`
@@ -16,7 +16,8 @@ from typing import Final, cast
 
 import orjson
 
-from bench.servers.answers import LOADED, SHOWN, WORDINGS, Ask, response, template
+from bench.servers.answers import LOADED, WORDINGS, Ask, Template, response, template
+from bench.servers.shown import SHOWN
 from foreman.cli.serve import loop_factory
 
 READY: Final = "raw stub listening on "
@@ -55,7 +56,7 @@ class StubProtocol(asyncio.Protocol):
         self._buffer = bytearray()
         self._need = 0
         self._busy = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -125,14 +126,10 @@ class StubProtocol(asyncio.Protocol):
             self._done()
 
         def speak() -> None:
-            if not streamed:
-                finish(form.whole % (arrived, monotonic_ns()))
-            elif ask.gap_ms:
-                self._transport.write(form.head)
-                self._stream(form.chunk, arrived, ask, lambda: finish(form.end))
+            if streamed:
+                self._stream(form, arrived, ask, finish)
             else:
-                now = (arrived, monotonic_ns())
-                finish(b"".join((form.head, *(form.chunk % now for _ in range(ask.chunks)), form.end)))
+                finish(form.whole % (arrived, monotonic_ns()))
 
         def think() -> None:
             if ask.first_ms:
@@ -145,17 +142,20 @@ class StubProtocol(asyncio.Protocol):
         else:
             think()
 
-    def _stream(self, chunk: bytes, arrived: int, ask: Ask, end: Callable[[], None]) -> None:
-        left, gap = ask.chunks, ask.gap_ms / 1000
+    def _stream(self, form: Template, arrived: int, ask: Ask, finish: Callable[[bytes], None]) -> None:
+        """Each chunk leaves by itself, as Ollama flushes each line; the end is one step behind the last."""
+        loop, left, gap = self._loop, ask.chunks, ask.gap_ms / 1000
 
         def step() -> None:
             nonlocal left
-            self._transport.write(chunk % (arrived, monotonic_ns()))
+            if left == 0:
+                finish(form.end % (arrived, monotonic_ns()))
+                return
             left -= 1
-            self._timer = self._loop.call_later(gap, step) if left else None
-            if not left:
-                end()
+            self._transport.write(form.chunk % (arrived, monotonic_ns()))
+            self._timer = loop.call_later(gap, step) if gap else loop.call_soon(step)
 
+        self._transport.write(form.head)
         step()
 
 

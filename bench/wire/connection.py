@@ -126,5 +126,6 @@ async def connected(
     """A connection to the URL's host, and that host for requests. Raises OSError when nobody listens."""
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(lambda: Connection(answered, lost), parts.hostname, parts.port)
+    host, port = parts.hostname or "", parts.port or 80
+    _, connection = await loop.create_connection(lambda: Connection(answered, lost), host, port)
     return connection, parts.netloc

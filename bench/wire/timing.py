@@ -7,7 +7,7 @@ no way a point. An answer without clocks is timed to its last byte. Pure; all ti
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from bench.servers.answers import STAMP
 from bench.wire.connection import Exchange
@@ -48,4 +48,4 @@ def gaps(marks: Iterable[tuple[int, int]]) -> list[float]:
     Only meaningful where requests come one at a time: a negative gap is two at once.
     """
     ordered = sorted(marks)
-    return [(later[0] - earlier[1]) / 1000 for earlier, later in zip(ordered, ordered[1:], strict=False)]
+    return [(later[0] - earlier[1]) / 1000 for earlier, later in pairwise(ordered)]

@@ -29,7 +29,7 @@ class Line:
     def verdict(self, found: Spread | None) -> str:
         """How the median stands; a bar that some round missed is said so."""
         if found is None:
-            return "not measured"
+            return "no figure"
         for bar, name in ((self.goal, "goal"), (self.first_bar, "first bar")):
             if bar is not None and found.median <= bar:
                 return name if found.high <= bar else f"{name}, not in each round"

@@ -49,9 +49,9 @@ def as_markdown(sections: Iterable[Section]) -> str:
         blocks.append(f"{'#' * section.level} {section.title}")
         blocks += [section.words] if section.words else []
         if section.table is not None:
-            rule = ["---", *("---:" for _ in section.table.head[1:])]
-            rows = (section.table.head, rule, *section.table.rows)
-            blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows).replace("| --- |", "|---|", 1))
+            head, *rows = (f"| {' | '.join(row)} |" for row in (section.table.head, *section.table.rows))
+            rule = "|---" + "|---:" * (len(section.table.head) - 1) + "|"
+            blocks.append("\n".join((head, rule, *rows)))
         blocks += ["\n".join(f"- {note}" for note in section.notes)] if section.notes else []
     return "\n\n".join(blocks) + "\n"
 

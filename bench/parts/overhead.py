@@ -6,8 +6,8 @@ slice every client asks once, which is not counted.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -87,16 +87,27 @@ class _Turn:
 
     async def slice(self, seconds: float) -> None:
         """Everybody asks once, to warm the way up, and then for so long. Raises AnswerVoid."""
-        background = asyncio.ensure_future(self._others.ask(seconds)) if self._others else None
-        await self._crowd.ask(0.0)
-        await self._target.marks()
-        began, used = monotonic(), self._subject.cpu_seconds()
-        self._exchanges += await self._crowd.ask(seconds)
-        self._used += self._subject.cpu_seconds() - used
-        self._took += monotonic() - began
-        self._gaps += gaps(await self._target.marks())
-        if background is not None:
+        async with self._beside(seconds):
+            await self._crowd.ask(0.0)
+            await self._target.marks()
+            began, used = monotonic(), self._subject.cpu_seconds()
+            self._exchanges += await self._crowd.ask(seconds)
+            self._used += self._subject.cpu_seconds() - used
+            self._took += monotonic() - began
+            self._gaps += gaps(await self._target.marks())
+
+    @asynccontextmanager
+    async def _beside(self, seconds: float) -> AsyncIterator[None]:
+        """The load that goes on meanwhile, if there is one, and its end."""
+        if self._others is None:
+            yield
+            return
+        background = asyncio.create_task(self._others.ask(seconds))
+        try:
+            yield
             await background
+        finally:
+            background.cancel()
 
     def result(self, number: int) -> Turn:
         workload, name = self._workload, self._subject.name

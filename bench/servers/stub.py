@@ -132,6 +132,8 @@ class StubProtocol(asyncio.Protocol):
                 finish(form.whole % (arrived, monotonic_ns()))
 
         def think() -> None:
+            if self._transport.is_closing():
+                return
             if ask.first_ms:
                 self._timer = self._loop.call_later(ask.first_ms / 1000, speak)
             else:

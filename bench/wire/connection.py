@@ -62,6 +62,9 @@ class Connection(asyncio.Protocol):
 
     def send(self, wire: bytes) -> None:
         """Send a request; the answer to the one before must have come."""
+        if self._transport.is_closing():
+            self._give_up("the connection was closed")
+            return
         self._missing, self._tail = None, b""
         self._exchange = Exchange(monotonic_ns())
         self._transport.write(wire)
@@ -115,6 +118,8 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close at once; what is under way is nobody's loss."""
         self._exchange = None
+        if self._transport.is_closing():
+            return
         sock = self._transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()

@@ -8,9 +8,12 @@ import gc
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from time import monotonic
-from typing import Self
+from typing import Final, Self
 
 from bench.wire.connection import AnswerVoid, Connection, Exchange, Request, connected
+
+# Far above what any answer of a run takes, so that only a hang reaches it.
+PATIENCE: Final = 120.0
 
 
 class Client:
@@ -91,8 +94,12 @@ class Crowd:
     async def ask(self, seconds: float) -> list[Exchange]:
         """Everybody asks for so long, at least once, and waits for the last answer. Raises AnswerVoid."""
         until = monotonic() + seconds
-        with no_collector():
-            await asyncio.gather(*(client.start(until) for client in self._clients))
+        try:
+            async with asyncio.timeout(seconds + PATIENCE):
+                with no_collector():
+                    await asyncio.gather(*(client.start(until) for client in self._clients))
+        except TimeoutError as error:
+            raise AnswerVoid(f"no answer within {PATIENCE:g} s") from error
         return [exchange for client in self._clients for exchange in client.exchanges]
 
 

@@ -1,0 +1,73 @@
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.cli import main
+from bench.parts.run import PARTS
+from foreman.testing import StubOllama
+from tests.bench.figures.samples import record
+
+
+def test_one_part_prints_its_tables_and_writes_its_record(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "found.json"
+    flags = ("--quick", "--seconds", "0.01", "--only", "zero", "--only", "tags", "--rounds", "2", "--json", str(file))
+    assert main(["overhead", *flags]) == 0
+    printed = capfd.readouterr()
+    assert "zero: one chat after another" in printed.out
+    assert "THE BUDGET" in printed.out
+    assert printed.err == ""
+    assert main(["report", str(file)]) == 0
+    assert "## The budget" in capfd.readouterr().out
+
+
+def test_a_report_is_the_tables_of_a_record(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "found.json"
+    file.write_bytes(record().json())
+    assert main(["report", str(file)]) == 0
+    out = capfd.readouterr().out
+    assert "| dispatch gap at the target, 8 clients | 250 us | 70 us | 110 (60.0 to 160) |" in out
+
+
+@pytest.mark.parametrize("text", ["{}", "nothing"])
+def test_what_is_no_record_is_one_line_and_status_1(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str
+) -> None:
+    (tmp_path / "x.json").write_text(text)
+    assert main(["report", str(tmp_path / "x.json")]) == 1
+    assert main(["report", str(tmp_path / "none.json")]) == 1
+    err = capfd.readouterr().err.splitlines()
+    assert len(err) == 2
+    assert all(line.startswith("bench: ") for line in err)
+
+
+async def test_a_load_is_reported_and_drawn(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import asyncio
+
+    picture = tmp_path / "load.svg"
+    async with StubOllama() as stub:
+        flags = ("--url", stub.url, "--model", "llama3", "--requests", "3", "--clients", "2", "--plot", str(picture))
+        assert await asyncio.to_thread(main, ["load", *flags]) == 0
+    assert capfd.readouterr().out.startswith("3 of 3 chats answered")
+    ElementTree.parse(picture)
+
+
+def test_a_refusal_is_one_line_and_status_2(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["load", "--url", "http://box.lan:11435", "--model", "m"]) == 2
+    assert capfd.readouterr().err == "bench: box.lan is not this machine; add --yes if it is yours to put under load\n"
+
+
+def test_the_help_names_every_part(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    out = capfd.readouterr().out
+    assert all(f"\n    {name}" in out for name in (*PARTS, "all", "load", "report"))
+
+
+@pytest.mark.parametrize("flags", [["--rounds", "0"], ["storage", "--only", "lone"], ["overhead", "--only", "none"]])
+def test_what_makes_no_sense_is_refused(flags: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(flags)
+    assert ended.value.code == 2
+    assert "usage: python -m bench" in capfd.readouterr().err

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from bench.figures.pages import pictures_of, with_tables
 from bench.figures.record import Record
 from bench.figures.sections import sections
 from bench.figures.tables import as_markdown, as_text
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_load(commands.add_parser("load", help="put a server under load", description="Put a server under load."))
     shown = commands.add_parser("report", help="the tables of an earlier run, in Markdown")
     shown.add_argument("file", type=Path, metavar="FILE", help="what --json wrote")
+    shown.add_argument("--into", type=Path, metavar="PAGE", help="put them into their place in this page")
     shown.set_defaults(run=_report)
     return parser
 
@@ -133,7 +135,14 @@ def _scale(options: argparse.Namespace) -> Scale:
 
 
 def _report(options: argparse.Namespace) -> int:
-    print(as_markdown(sections(Record.read(options.file.read_bytes()))), end="")
+    file, page = options.file, options.into
+    record = Record.read(file.read_bytes())
+    if page is None:
+        print(as_markdown(sections(record)), end="")
+        return 0
+    page.write_text(with_tables(page.read_text(), file.as_posix(), record, page.stem))
+    for name, chart in pictures_of(record, page.stem).items():
+        page.with_name(name).write_text(chart.svg())
     return 0
 
 

@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -42,8 +43,6 @@ def test_what_is_no_record_is_one_line_and_status_1(
 
 
 async def test_a_load_is_reported_and_drawn(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    import asyncio
-
     picture = tmp_path / "load.svg"
     async with StubOllama() as stub:
         flags = ("--url", stub.url, "--model", "llama3", "--requests", "3", "--clients", "2", "--plot", str(picture))

@@ -32,7 +32,9 @@ def overhead_sections(record: Record) -> list[Section]:
     if not run.turns:
         return []
     told = {workload["name"]: workload for workload in record.settings.get("workloads", ())}
-    found = [Section("What each way adds to a request", WORDS)]
+    no_nginx = all(turn.subject != NGINX for turn in run.turns)
+    notes = ("nginx is not installed here, so nothing is compared with it",) if no_nginx else ()
+    found = [Section("What each way adds to a request", WORDS, notes=notes)]
     for name in run.workloads:
         workload = told.get(name, {})
         rows = [_row(run, name, subject) for subject in run.subjects(name)]

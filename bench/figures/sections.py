@@ -54,7 +54,9 @@ def _capacity(record: Record) -> list[Section]:
         words = (
             "Clients that wait at once with a prompt of 200 bytes behind a job that does not end, then tiny answers."
         )
-        found.append(Section("Clients that wait", words, Table(head, rows)))
+        missing = set(record.settings.get("crowds", ())) - {row.clients for row in record.waiting}
+        notes = tuple(f"{clients:,} clients: more files than may be open here" for clients in sorted(missing))
+        found.append(Section("Clients that wait", words, Table(head, rows), notes))
     if record.submitted:
         handed = [
             (f"{jobs:,}", _spread(group, lambda row: row.seconds), _spread(group, lambda row: row.jobs / row.seconds))

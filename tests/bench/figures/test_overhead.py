@@ -44,5 +44,15 @@ def test_rates_that_are_not_a_ways_own_are_marked() -> None:
     assert note.startswith("nginx: the direct way is only 1.21 times as fast")
 
 
+def test_a_run_without_nginx_says_so() -> None:
+    found = record()
+    assert overhead_sections(found)[0].notes == ()
+    found.turns = [turn for turn in found.turns if turn.subject != "nginx"]
+    opening, *_, ratios = overhead_sections(found)
+    assert opening.notes == ("nginx is not installed here, so nothing is compared with it",)
+    assert ratios.table is not None
+    assert not any("nginx" in cell for cell in ratios.table.head)
+
+
 def test_a_run_without_turns_has_no_section() -> None:
     assert overhead_sections(Record()) == []

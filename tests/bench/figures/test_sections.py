@@ -27,6 +27,13 @@ def test_every_part_of_a_run_has_its_section() -> None:
     assert ["nginx", "not here"] in rows(found, "The machine")
 
 
+def test_clients_that_could_not_be_had_are_named() -> None:
+    found = record()
+    found.settings = {**found.settings, "crowds": [10_000, 50_000]}
+    (section,) = (section for section in sections(found) if section.title == "Clients that wait")
+    assert section.notes == ("50,000 clients: more files than may be open here",)
+
+
 def test_the_budget_shows_the_lines_of_the_parts_that_ran() -> None:
     assert len(rows(sections(record()), "The budget")) == 15
     alone = record()

@@ -60,14 +60,14 @@ async def _waiting(target: Target, started: Child, clients: int, number: int) ->
         await warming.ask(0.2)
     # What a full house needs besides the clients should be there already.
     before = memory_bytes(started.pid)
-    async with queued_crowd(target, started, clients) as crowd:
+    async with patient_crowd(started.url, clients) as crowd, queued(target, started, crowd) as house:
         held = memory_bytes(started.pid) - before
-        drained = await crowd.drain()
+        drained = await house.drain()
     return Waiting(
         round=number,
         clients=clients,
         bytes_each=round(held / clients, 1),
-        accept_seconds=round(crowd.seconds, 4),
+        accept_seconds=round(house.seconds, 4),
         drain_seconds=round(drained, 4),
     )
 
@@ -88,17 +88,21 @@ class Queued:
         return monotonic() - began
 
 
-@asynccontextmanager
-async def queued_crowd(target: Target, started: Child, clients: int) -> AsyncIterator[Queued]:
-    """So many clients, each with one tiny job in the queue; the first of them runs and does not end."""
+def patient_crowd(url: str, clients: int) -> Crowd:
+    """So many clients with a tiny job each, and a prompt of usual length."""
     message = {"role": "user", "content": Ask().prompt.ljust(PROMPT_BYTES)}
-    request = Request("POST", "/api/chat", orjson.dumps({"model": MODEL, "messages": [message]}))
-    async with aiohttp.ClientSession() as session, Crowd(started.url, request, clients) as crowd:
+    return Crowd(url, Request("POST", "/api/chat", orjson.dumps({"model": MODEL, "messages": [message]})), clients)
+
+
+@asynccontextmanager
+async def queued(target: Target, started: Child, crowd: Crowd, apart: float = 0.0) -> AsyncIterator[Queued]:
+    """All of them in the queue; the first job runs and does not end. They come at once, or so many seconds apart."""
+    async with aiohttp.ClientSession() as session:
         await target.hold()
         began = monotonic()
-        asking = asyncio.create_task(crowd.ask(0.0))
+        asking = asyncio.create_task(crowd.ask(0.0, apart))
         try:
-            while await _depth(session, started.url) < clients - 1:
+            while await _depth(session, started.url) < crowd.clients - 1:
                 done, _ = await asyncio.wait((asking,), timeout=_LOOK_SECONDS)
                 if done:
                     asking.result()

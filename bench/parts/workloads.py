@@ -72,14 +72,14 @@ WORKLOADS: Final = (
     Workload(
         name="lone",
         shows="one chat at a time, first token after 5 ms, a pause between them",
-        request=chat(Ask(first_ms=5, chunks=4), stream=True),
+        request=chat(Ask(first_ms=5, chunks=4, gap_ms=1), stream=True),
         think=THINK,
         lasts=2.0,
     ),
     Workload(
         name="zero",
         shows="one chat after another, a target that answers at once",
-        request=chat(Ask(chunks=4), stream=True),
+        request=TINY,
     ),
     Workload(
         name="long",
@@ -115,7 +115,7 @@ WORKLOADS: Final = (
     Workload(
         name="bodies",
         shows="prompts of 40 kB, one at a time, first token after 5 ms",
-        request=generate(Ask(first_ms=5, chunks=4), 40_000),
+        request=generate(Ask(first_ms=5, chunks=4, gap_ms=1), 40_000),
         think=THINK,
     ),
     Workload(

@@ -77,30 +77,41 @@ class Crowd:
     def __init__(self, url: str, request: Request, clients: int, think: float = 0.0) -> None:
         self._url = url
         self._request = request
-        self._count = clients
+        self.clients = clients
         self._think = think
         self._stack = AsyncExitStack()
-        self._clients: list[Client] = []
+        self._open: list[Client] = []
 
     async def __aenter__(self) -> Self:
-        for _ in range(self._count):
+        for _ in range(self.clients):
             client = await Client.open(self._url, self._request, self._think)
-            self._clients.append(await self._stack.enter_async_context(client))
+            self._open.append(await self._stack.enter_async_context(client))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def ask(self, seconds: float) -> list[Exchange]:
-        """Everybody asks for so long, at least once, and waits for the last answer. Raises AnswerVoid."""
+    async def ask(self, seconds: float, apart: float = 0.0) -> list[Exchange]:
+        """Everybody asks for so long, at least once, and waits for the last answer. Raises AnswerVoid.
+
+        They begin all at once, or so many seconds apart.
+        """
         until = monotonic() + seconds
         try:
-            async with asyncio.timeout(seconds + PATIENCE):
+            async with asyncio.timeout(seconds + apart * self.clients + PATIENCE):
                 with no_collector():
-                    await asyncio.gather(*(client.start(until) for client in self._clients))
+                    await self._asked(until, apart)
         except TimeoutError as error:
             raise AnswerVoid(f"no answer within {PATIENCE:g} s") from error
-        return [exchange for client in self._clients for exchange in client.exchanges]
+        return [exchange for client in self._open for exchange in client.exchanges]
+
+    async def _asked(self, until: float, apart: float) -> None:
+        asking = []
+        for client in self._open:
+            asking.append(client.start(until))
+            if apart:
+                await asyncio.sleep(apart)
+        await asyncio.gather(*asking)
 
 
 @contextmanager

@@ -30,6 +30,12 @@ async def test_a_client_thinks_between_its_requests() -> None:
     assert all(later - earlier >= 18_000_000 for earlier, later in pairwise(times))
 
 
+async def test_clients_can_come_one_after_another() -> None:
+    async with StubOllama() as stub, Crowd(stub.url, VERSION, 3) as crowd:
+        sent = [exchange.sent for exchange in await crowd.ask(0.0, apart=0.02)]
+    assert all(later - earlier >= 18_000_000 for earlier, later in pairwise(sent))
+
+
 async def test_one_bad_answer_voids_the_turn() -> None:
     async with StubOllama() as stub, Crowd(stub.url, CHAT, 2) as crowd:
         stub.script("*", [Script(), Script(status=500)])

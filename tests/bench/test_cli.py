@@ -12,10 +12,10 @@ from tests.bench.figures.samples import record
 
 def test_one_part_prints_its_tables_and_writes_its_record(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "found.json"
-    flags = ("--quick", "--seconds", "0.01", "--only", "zero", "--only", "tags", "--rounds", "2", "--json", str(file))
+    flags = ("--quick", "--seconds", "0.01", "--only", "bodies", "--rounds", "2", "--json", str(file))
     assert main(["overhead", *flags]) == 0
     printed = capfd.readouterr()
-    assert "zero: one chat after another" in printed.out
+    assert "bodies: prompts of 40 kB" in printed.out
     assert "THE BUDGET" in printed.out
     assert printed.err == ""
     assert main(["report", str(file)]) == 0

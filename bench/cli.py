@@ -1,10 +1,11 @@
-"""The command line of the bench: which parts run, how much of them, and where the figures go."""
+"""The command line of the bench: does what was asked for, and is the only one that prints."""
 
 import argparse
 import asyncio
+import shutil
 import sys
 import tempfile
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -16,92 +17,32 @@ from bench.figures.tables import as_markdown, as_text
 from bench.load.plan import Plan, refusal
 from bench.load.report import plot, progress, report
 from bench.load.run import Result, load
-from bench.parts.run import PARTS, measured
+from bench.options import LOAD, REPORT, parsed
+from bench.parts.run import measured
 from bench.parts.workloads import WORKLOADS
 from bench.scale import FULL, QUICK, Scale
 from bench.wire.connection import AnswerVoid
 from foreman.cli.serve import loop_factory
+from foreman.cli.terminal import writable
+from foreman.config import read_api_key
 from foreman.core.errors import ForemanError
 
-ALL: Final = "all"
+INTERRUPTED: Final = 130
+QUICK_NOTE: Final = "This was a quick run: it shows that everything works, not how fast."
 T = TypeVar("T")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what was asked for and return the exit status."""
-    options = _parser().parse_args(_with_command(sys.argv[1:] if argv is None else argv))
+    options = parsed(sys.argv[1:] if argv is None else argv)
     try:
-        status: int = options.run(options)
+        return _COMMANDS.get(options.command, _run)(options)
     except (ForemanError, AnswerVoid, OSError, ValueError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130
-    return status
-
-
-def _with_command(argv: Sequence[str]) -> list[str]:
-    """Flags alone are those of a run of everything."""
-    alone = not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help"))
-    return [ALL, *argv] if alone else list(argv)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench", description="What foreman costs, and what it saves. Without a command: all but load."
-    )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_run(commands.add_parser(ALL, help="all the parts below"), tuple(PARTS))
-    for name, part in PARTS.items():
-        _add_run(commands.add_parser(name, help=part.shows, description=part.shows), (name,))
-    _add_load(commands.add_parser("load", help="put a server under load", description="Put a server under load."))
-    shown = commands.add_parser("report", help="the tables of an earlier run, in Markdown")
-    shown.add_argument("file", type=Path, metavar="FILE", help="what --json wrote")
-    shown.add_argument("--into", type=Path, metavar="PAGE", help="put them into their place in this page")
-    shown.set_defaults(run=_report)
-    return parser
-
-
-def _add_run(parser: argparse.ArgumentParser, parts: tuple[str, ...]) -> None:
-    parser.add_argument(
-        "--rounds", type=_count, metavar="N", help=f"default: {FULL.rounds}; {FULL.few_rounds} of the long parts"
-    )
-    parser.add_argument(
-        "--seconds", type=float, metavar="S", help=f"of a turn of the overhead part, default: {FULL.seconds:g}"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="a little of everything: shows that it works, not how fast"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record of the run there")
-    if "overhead" in parts:
-        names = [workload.name for workload in WORKLOADS]
-        parser.add_argument(
-            "--only",
-            action="append",
-            choices=names,
-            metavar="WORKLOAD",
-            help=f"of the overhead part: {', '.join(names)}",
-        )
-    parser.set_defaults(run=_run, parts=parts, only=None)
-
-
-def _add_load(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", default="http://127.0.0.1:11435", help="default: http://127.0.0.1:11435")
-    parser.add_argument("--model", required=True, metavar="NAME")
-    parser.add_argument("--clients", type=_count, default=4, metavar="N", help="default: 4")
-    parser.add_argument("--requests", type=_count, default=20, metavar="N", help="of all clients, default: 20")
-    parser.add_argument("--seconds", type=float, default=600.0, metavar="S", help="give up after so long, default: 600")
-    parser.add_argument("--stream", action="store_true", help="ask for streamed answers")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw histograms into this SVG file")
-    parser.add_argument("--yes", action="store_true", help="also when the host is not this machine")
-    parser.set_defaults(run=_load)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"not a whole number above 0: {text!r}")
-    return int(text)
+        say("")
+        return INTERRUPTED
 
 
 def _in_loop(work: Coroutine[Any, Any, T]) -> T:
@@ -112,19 +53,29 @@ def _in_loop(work: Coroutine[Any, Any, T]) -> T:
 def say(text: str) -> None:
     """The one line of progress, where somebody looks."""
     if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        # A line that is too long would begin a second one at each turn.
+        fitting = text[: shutil.get_terminal_size().columns - 1]
+        print(f"\r\x1b[K{writable(fitting, sys.stderr)}", end="", file=sys.stderr, flush=True)
 
 
 def _run(options: argparse.Namespace) -> int:
-    scale = _scale(options)
+    _folder_of(options.json)
     workloads = [workload for workload in WORKLOADS if not options.only or workload.name in options.only]
     with tempfile.TemporaryDirectory(prefix="foreman-bench-") as name:
-        record = _in_loop(measured(Path(name), options.parts, scale, workloads, say))
+        record = _in_loop(measured(Path(name), options.parts, _scale(options), workloads, say))
     say("")
-    print(as_text(sections(record)))
     if options.json:
         options.json.write_bytes(record.json())
+    print(as_text(sections(record)))
+    if options.quick:
+        print(f"\n{QUICK_NOTE}")
     return 0
+
+
+def _folder_of(file: Path | None) -> None:
+    """Made before the work, or a wrong name would cost the work."""
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _scale(options: argparse.Namespace) -> Scale:
@@ -154,17 +105,28 @@ def _load(options: argparse.Namespace) -> int:
         requests=options.requests,
         stream=options.stream,
         seconds=options.seconds,
+        key=read_api_key(options.api_key_file) if options.api_key_file else None,
     )
     if why := refusal(plan, options.yes):
         print(f"bench: {why}", file=sys.stderr)
         return 2
-
-    def told(result: Result) -> None:
-        say(progress(plan, result))
-
-    result = _in_loop(load(plan, told))
+    _folder_of(options.plot)
+    result = Result()
+    status = _loaded(plan, result)
     say("")
-    print(report(plan, result))
+    print(writable(report(plan, result), sys.stdout))
     if options.plot:
         options.plot.write_text(plot(plan, result))
+    return status
+
+
+def _loaded(plan: Plan, result: Result) -> int:
+    """The exit status; who interrupts it wants to see what there is."""
+    try:
+        _in_loop(load(plan, result, lambda: say(progress(plan, result))))
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0 if len(result.total) == plan.requests else 1
+
+
+_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {LOAD: _load, REPORT: _report}

@@ -91,6 +91,9 @@ def _bars(name: str, found: Sequence[Bin], top: int) -> list[str]:
             f'<rect x="{x:.1f}" y="{base - tall:.1f}" width="{width - 2:.1f}" height="{tall:.1f}" fill="#4a7ebb">'
             f"<title>{told}</title></rect>"
         )
+        if one.count:
+            middle = x + (width - 2) / 2
+            parts.append(f'<text x="{middle:.1f}" y="{base - tall - 3:.1f}" text-anchor="middle">{one.count:,}</text>')
         if n % 2 == 0:
             parts.append(f'<text x="{x:.1f}" y="{base + 14}">{milliseconds(one.low)}</text>')
     return [*parts, f'<line x1="{_MARGIN}" y1="{base}" x2="{_WIDTH - _MARGIN}" y2="{base}" stroke="#333"/>']

@@ -15,7 +15,7 @@ MAX_SECONDS: Final = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do; `seconds` bounds the whole run."""
+    """What to do; `seconds` bounds the whole run, `key` is what the server asks for."""
 
     url: str
     model: str
@@ -23,6 +23,7 @@ class Plan:
     requests: int
     stream: bool
     seconds: float
+    key: str | None = None
 
 
 def is_loopback(url: str) -> bool:

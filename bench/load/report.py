@@ -14,8 +14,7 @@ _BAR: Final = 20
 
 def progress(plan: Plan, result: Result) -> str:
     """One line: how far, how fast, how many failed, and the p50 of whole answers so far."""
-    good, bad = len(result.total), result.failures.total()
-    done = good + bad
+    bad, done = result.failures.total(), result.ended
     rate = done / result.seconds if result.seconds else 0.0
     p50 = f", p50 {percentile(result.total, 0.5) * 1000:,.0f} ms" if result.total else ""
     failed = f", {bad:,} failed" if bad else ""
@@ -25,22 +24,28 @@ def progress(plan: Plan, result: Result) -> str:
 
 def report(plan: Plan, result: Result) -> str:
     """The result: counts, percentiles, a histogram of whole answers, failures by kind."""
-    good, bad = len(result.total), result.failures.total()
+    good, left = len(result.total), plan.requests - result.ended
     rate = good / result.seconds if result.seconds else 0.0
     found = [f"{good} of {plan.requests} chats answered in {result.seconds:.1f} s, {rate:.1f} a second"]
     if good:
         found += ["", "            " + "".join(f"{name:>12}" for _, name in SHARES)]
         found += [_percentiles("first byte", result.first_byte), _percentiles("whole answer", result.total)]
         found += ["", "whole answers", *lines(binned(result.total))]
-    found += ["", *(f"{count} failed: {kind}" for kind, count in result.failures.most_common())] if bad else []
-    if result.timed_out:
-        given_up = plan.requests - good - bad
-        found += ["", f"stopped after {plan.seconds:g} s; {given_up} chats were not asked or given up"]
+    found += ["", *_failures(result)] if result.failures else []
+    found += ["", f"stopped after {result.seconds:.1f} s; not asked or given up: {left}"] if left else []
     return "\n".join(found)
 
 
 def _percentiles(label: str, values: Sequence[float]) -> str:
     return f"{label:<12}" + "".join(f"{percentile(values, share) * 1000:9.1f} ms" for share, _ in SHARES)
+
+
+def _failures(result: Result) -> list[str]:
+    found = []
+    for kind, count in result.failures.most_common():
+        said = result.said.get(kind)
+        found.append(f"{count} failed: {kind}" + (f" ({said})" if said else ""))
+    return found
 
 
 def plot(plan: Plan, result: Result) -> str:

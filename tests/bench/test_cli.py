@@ -1,22 +1,25 @@
 import asyncio
+import signal
+import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from bench.cli import main
-from bench.parts.run import PARTS
-from foreman.testing import StubOllama
+from bench.cli import QUICK_NOTE, main
+from foreman.testing import Script, StubOllama
 from tests.bench.figures.samples import record
 
 
 def test_one_part_prints_its_tables_and_writes_its_record(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "found.json"
+    file = tmp_path / "results" / "found.json"
     flags = ("--quick", "--seconds", "0.01", "--only", "bodies", "--rounds", "2", "--json", str(file))
     assert main(["overhead", *flags]) == 0
     printed = capfd.readouterr()
     assert "bodies: prompts of 40 kB" in printed.out
     assert "THE BUDGET" in printed.out
+    assert printed.out.endswith(f"{QUICK_NOTE}\n")
     assert printed.err == ""
     assert main(["report", str(file)]) == 0
     assert "## The budget" in capfd.readouterr().out
@@ -56,17 +59,19 @@ def test_a_refusal_is_one_line_and_status_2(capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr().err == "bench: box.lan is not this machine; add --yes if it is yours to put under load\n"
 
 
-def test_the_help_names_every_part(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["--help"])
-    assert ended.value.code == 0
-    out = capfd.readouterr().out
-    assert all(f"\n    {name}" in out for name in (*PARTS, "all", "load", "report"))
+async def test_an_interrupted_load_shows_what_there_is() -> None:
+    async with StubOllama() as stub:
+        stub.script("*", [Script(), Script(hold=0)])
+        flags = ("--url", stub.url, "--model", "llama3", "--clients", "1")
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench", "load", *flags, stdout=PIPE)
+        await stub.ledger.held()
+        process.send_signal(signal.SIGINT)
+        said, _ = await process.communicate()
+    assert process.returncode == 130
+    assert said.startswith(b"1 of 20 chats answered")
+    assert said.endswith(b"not asked or given up: 19\n")
 
 
-@pytest.mark.parametrize("flags", [["--rounds", "0"], ["storage", "--only", "lone"], ["overhead", "--only", "none"]])
-def test_what_makes_no_sense_is_refused(flags: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(flags)
-    assert ended.value.code == 2
-    assert "usage: python -m bench" in capfd.readouterr().err
+def test_a_key_that_cannot_be_read_is_one_line_and_status_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["load", "--model", "m", "--api-key-file", str(tmp_path / "none")]) == 1
+    assert capfd.readouterr().err.startswith("bench: api_key_file ")

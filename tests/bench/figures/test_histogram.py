@@ -41,4 +41,6 @@ def test_the_picture_is_an_image_with_a_bar_for_each_bin() -> None:
     space = "{http://www.w3.org/2000/svg}"
     bars = [one for one in root.iter(f"{space}rect") if one.find(f"{space}title") is not None]
     assert len(bars) == len(binned([0.001, 0.002, 0.1]))
-    assert "5 <chats>" in [one.text for one in root.iter(f"{space}text")]
+    texts = [one.text for one in root.iter(f"{space}text")]
+    assert "5 <chats>" in texts
+    assert texts.count("1") == 3

@@ -6,7 +6,12 @@ from bench.load.run import Result
 from tests.bench.load.plans import plan
 
 FOUND = Result(
-    first_byte=[0.01, 0.02, 0.03], total=[0.1, 0.2, 0.4], failures=Counter({"status 503": 1}), open=1, seconds=2.0
+    first_byte=[0.01, 0.02, 0.03],
+    total=[0.1, 0.2, 0.4],
+    failures=Counter({"status 503": 1}),
+    said={"status 503": "queue full"},
+    open=1,
+    seconds=2.0,
 )
 
 
@@ -21,15 +26,15 @@ def test_the_report_has_percentiles_a_histogram_and_failures() -> None:
     assert lines[2].split() == ["p50", "p90", "p99", "max"]
     assert lines[4].split() == ["whole", "answer", "200.0", "ms", "400.0", "ms", "400.0", "ms", "400.0", "ms"]
     assert sum("█" in line for line in lines) == 3
-    assert lines[-1] == "1 failed: status 503"
+    assert lines[-3] == "1 failed: status 503 (queue full)"
+    assert lines[-1] == "stopped after 2.0 s; not asked or given up: 1"
 
 
 def test_what_was_given_up_is_said() -> None:
-    found = Result(seconds=1.0, timed_out=True)
-    assert report(plan(seconds=1.0), found).splitlines() == [
+    assert report(plan(), Result(seconds=1.0)).splitlines() == [
         "0 of 5 chats answered in 1.0 s, 0.0 a second",
         "",
-        "stopped after 1 s; 5 chats were not asked or given up",
+        "stopped after 1.0 s; not asked or given up: 5",
     ]
 
 

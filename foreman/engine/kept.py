@@ -53,7 +53,10 @@ class Wires:
         """A new connection. Raises TargetUnreachable where there is none to be had."""
         try:
             wire = await self._connect()
-        except (OSError, UnicodeError) as error:  # a TimeoutError is an OSError; a UnicodeError is about the host's name
+        except (
+            OSError,
+            UnicodeError,
+        ) as error:  # a timeout is the one, a name that is none the other
             raise TargetUnreachable(f"the target cannot be reached ({reason_of(error)})") from error
         if self._closed:
             wire.abort()

@@ -200,7 +200,7 @@ class Wire(asyncio.Protocol):
         if self._headed:
             return  # a trailer
         text = name.decode("latin-1").lower()
-        self._headers.append((text, value.decode("utf-8", "surrogateescape")))
+        self._headers.append((text, value.rstrip(b" \t").decode("utf-8", "surrogateescape")))
         if text == "content-length":
             self._sized = True
         elif text == "transfer-encoding":

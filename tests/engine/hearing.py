@@ -27,6 +27,9 @@ class Line(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def write_eof(self) -> None:
+        self.sent += b"<eof>"
+
     def abort(self) -> None:
         self.closed = True
 

@@ -109,13 +109,13 @@ def full(stack: ExitStack) -> str:
     return "http://127.0.0.1:{1}".format(*listening.getsockname())
 
 
-def target_at(url: str, *, connect: float = PATIENCE, probe: float = PATIENCE) -> Target:
-    return Target(url, connect_timeout=connect, probe_timeout=probe)
+def target_at(url: str, *, connect: float = PATIENCE, probe: float = PATIENCE, kept: bool = True) -> Target:
+    return Target(url, connect_timeout=connect, probe_timeout=probe, kept=kept)
 
 
 @asynccontextmanager
-async def talking_to(answer: Answer) -> AsyncIterator[Target]:
-    async with serving(answer) as url, target_at(url) as target:
+async def talking_to(answer: Answer, *, kept: bool = True) -> AsyncIterator[Target]:
+    async with serving(answer) as url, target_at(url, kept=kept) as target:
         yield target
 
 

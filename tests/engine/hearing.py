@@ -19,13 +19,13 @@ class Line(asyncio.Transport):
         super().__init__()
         self.sent = b""
         self.closed = False
-        self.reading = True
+        self.unsent = 0
 
     def write(self, data: Any) -> None:
         self.sent += bytes(data)
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unsent
 
     def write_eof(self) -> None:
         self.sent += b"<eof>"
@@ -35,12 +35,6 @@ class Line(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closed
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
 
 
 class Heard:

@@ -12,7 +12,7 @@ import uvloop
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
-def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Any:
     """Run an async test once on each; it may have parameters, but no async fixtures."""
 
     @pytest.mark.parametrize("loop", LOOPS)
@@ -23,7 +23,5 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
 
     signature = inspect.signature(test)
     loop = inspect.Parameter("loop", inspect.Parameter.KEYWORD_ONLY)
-    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*signature.parameters.values(), loop]
-    )
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), loop])
     return run

@@ -161,6 +161,11 @@ async def asked(target: Target, body: bytes = b"{}") -> tuple[int, bytes]:
         exchange.close()
 
 
+async def until(reached: Callable[[], bool]) -> None:
+    while not reached():  # noqa: ASYNC110 for what tells nobody that it has happened
+        await asyncio.sleep(0)
+
+
 async def rest(exchange: Exchange) -> bytes:
     """All that still comes of an answer."""
     body = b""

@@ -8,7 +8,7 @@ import pytest
 from foreman.core.errors import TargetLost
 from foreman.engine.wire import HEAD_BYTES, Wire
 from tests.engine.corpus import CORPUS, REST, End, Made
-from tests.engine.hearing import asked, cut_at, feed, linked
+from tests.engine.hearing import Heard, asked, cut_at, feed, linked
 from tests.engine.serving import CHUNKED, OK, SHORT
 
 # Of an answer longer than this not every byte can be a piece of its own.
@@ -130,13 +130,14 @@ async def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
 
 async def test_only_the_answer_at_hand_counts_as_heard() -> None:
     wire, line = linked()
-    asked(wire)
-    assert not wire.heard
-    feed(wire, line, [b"H"], closes=False)
-    assert wire.heard
-    feed(wire, line, [SHORT[1:]], closes=False)
-    asked(wire)
-    assert not wire.heard
+    heard = []
+    for _ in range(2):
+        asked(wire)
+        heard.append(wire.heard)
+        for piece in (SHORT[:1], SHORT[1:]):
+            feed(wire, line, [piece], closes=False)
+            heard.append(wire.heard)
+    assert heard == [False, True, True] * 2
     assert wire.sent == 2
 
 
@@ -148,3 +149,20 @@ async def test_nothing_is_sent_on_a_connection_that_is_gone() -> None:
     with pytest.raises(TargetLost):
         asked(Wire())
     assert line.sent == b""
+
+
+async def test_an_answer_before_the_request_has_left_ends_the_connection() -> None:
+    wire, line = linked()
+    heard = asked(wire)
+    line.unsent = 1
+    feed(wire, line, [SHORT], closes=False)
+    assert heard.made == Made(End.WHOLE, 200, b"ok")
+    assert line.closed
+    assert not wire.reusable
+
+
+async def test_a_request_is_sent_as_it_is() -> None:
+    wire, line = linked()
+    wire.send(b"head", b"body", Heard())
+    assert line.sent == b"headbody"
+    assert repr(wire) == "<Wire busy, 1 requests>"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.engine.corpus import CHUNKED, CONTINUE, CORPUS, OK, SHORT, End, Made
+from tests.engine.corpus import CONTINUE, CORPUS, End, Made
 from tests.engine.hearing import Heard, asked, cut_at, feed, linked
+from tests.engine.serving import CHUNKED, OK, SHORT
 
 SEEDS = tuple(case.raw for case in CORPUS.values() if len(case.raw) <= 1000)
 FRAGMENTS = st.sampled_from(

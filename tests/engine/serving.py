@@ -144,7 +144,7 @@ def target_at(url: str, *, connect: float = PATIENCE, probe: float = PATIENCE, k
 
 
 @asynccontextmanager
-async def talking_to(answer: Answer, *, kept: bool = True) -> AsyncIterator[Target]:
+async def talking_to(answer: Answer, *, kept: bool | None = None) -> AsyncIterator[Target]:
     async with serving(answer) as url, target_at(url, kept=kept) as target:
         yield target
 

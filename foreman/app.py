@@ -78,7 +78,8 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     async with engine_of(settings, SystemClock()) as engine:
         await engine.start()
         guard = Guard(settings.allowed_hosts, settings.allowed_origins, key)
-        async with listening(application(settings, engine, guard), settings.listen) as url:
+        app, quick = application(settings, engine, guard), settings.http_server == "quick"
+        async with listening(app, settings.listen, quick=quick) as url:
             await _until_signalled(engine, lambda: ready(url))
         await engine.settled()
 

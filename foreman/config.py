@@ -42,6 +42,7 @@ ClientKeepAlive = Literal["own", "clamp", "respect"]
 Swap = Literal["exclusive", "target"]
 OnClientGone = Literal["cancel", "finish"]
 OnRestart = Literal["resume", "drop-attached"]
+HttpServer = Literal["quick", "aiohttp"]
 TargetConnection = Literal["kept", "single"]
 Loop = Literal["uvloop", "asyncio"]
 LogFormat = Literal["auto", "text", "json"]
@@ -233,6 +234,14 @@ class Settings:
     )
     insecure_no_auth: bool = field(
         default=False, metadata=_of(SWITCH, "Listen beyond this machine without a key. Anyone can then use it.")
+    )
+    http_server: HttpServer = field(
+        default="quick",
+        metadata=_of(
+            one_of(HttpServer),
+            "Who reads the requests of clients: quick takes the ordinary ones itself and leaves the others to aiohttp, "
+            "aiohttp reads all.",
+        ),
     )
     loop: Loop = field(
         default="uvloop",

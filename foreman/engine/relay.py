@@ -6,9 +6,12 @@ Rules:
 3. All relays together hold at most the budget. Beyond it, bytes that every reader has had are dropped first (the answer
    is then not kept), after that the readers furthest behind are cut off, and an answer without readers goes last.
 4. The first bytes stay held until the head and a first chunk are there, so an attempt can fail unseen until then.
+5. Who reads may be called for every chunk at the moment it is fed, or wait for it.
 Nothing here knows of HTTP, SQL or the target.
 """
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +22,7 @@ from foreman.engine.waiter import Waiter
 # A reader that fell behind gets what waits for it in pieces of this size: large enough to be cheap to
 # write, small enough not to double the memory the relay already holds.
 JOIN_BYTES: Final = 256 * 1024
+_CUT: Final = "the answer was not read for so long that it had to be given up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +193,16 @@ class Relay:
 class Reader:
     """One reader's place in a relay. `leave()` must be called in the end, whatever happens."""
 
-    __slots__ = ("_cut", "_relay", "_skip", "_waiter", "at")
+    __slots__ = ("_cut", "_held", "_poured_at", "_relay", "_skip", "_take", "_waiter", "at")
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._skip = 0
         self._waiter = Waiter()
         self._cut = False
+        self._held = False
+        self._take: Callable[[bytes], None] | None = None
+        self._poured_at = 0.0
         self.at = 0
 
     def skip(self, size: int) -> None:
@@ -224,22 +231,67 @@ class Reader:
         """
         while True:
             if self._cut:
-                raise ReaderCut("the answer was not read for so long that it had to be given up")
-            if (found := self._relay.chunks_from(self.at)) is not None:
-                chunk, self.at = found
-                if self._skip:
-                    skipped = min(self._skip, len(chunk))
-                    self._skip -= skipped
-                    chunk = chunk[skipped:]
+                raise ReaderCut(_CUT)
+            while (chunk := self._next()) is not None:
                 if chunk:
                     return chunk
-                continue
             if self._relay.finished:
                 if self._relay.error is not None:
                     raise self._relay.error
                 return None
             if not await self._waiter.wait(patience):
                 return b""
+
+    async def pour(self, take: Callable[[bytes], None], patience: float | None = None) -> bool:
+        """Hand all that follows to `take`, at the moment when it comes; `take` must not raise.
+
+        True after the last byte; False where none came for `patience` seconds. Raises as `chunk` does.
+        """
+        clock = asyncio.get_running_loop().time
+        self._take, self._poured_at = take, clock()
+        try:
+            while True:
+                self._pour()
+                if self._cut:
+                    raise ReaderCut(_CUT)
+                if self._relay.finished and not self._behind:
+                    if self._relay.error is not None:
+                        raise self._relay.error
+                    return True
+                left = None if patience is None or self._held else patience - (clock() - self._poured_at)
+                if left is not None and left <= 0:
+                    return False
+                await self._waiter.wait(left)
+        finally:
+            self._take = None
+
+    def hold(self, held: bool) -> None:
+        """Have `pour` wait, or go on."""
+        self._held = held
+        if not held:
+            self._pour()
+            self._waiter.wake()
+
+    def _pour(self) -> None:
+        take, first = self._take, self.at
+        while take is not None and not self._held and (chunk := self._next()) is not None:
+            if chunk:
+                take(chunk)
+        if self.at != first:
+            self._poured_at = asyncio.get_running_loop().time()
+
+    def _next(self) -> bytes | None:
+        """What there is of the bytes that follow; empty where all of it is to be left out."""
+        if (found := self._relay.chunks_from(self.at)) is None:
+            return None
+        chunk, self.at = found
+        skipped = min(self._skip, len(chunk))
+        self._skip -= skipped
+        return chunk[skipped:] if skipped else chunk
+
+    @property
+    def _behind(self) -> bool:
+        return self._relay.chunks_from(self.at) is not None
 
     def leave(self) -> None:
         self._relay.leave(self)
@@ -249,4 +301,8 @@ class Reader:
         self.wake()
 
     def wake(self) -> None:
+        if self._take is not None:
+            self._pour()
+            if not (self._relay.finished or self._cut):
+                return
         self._waiter.wake()

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from multidict import MultiMapping
+
 from foreman.config import Settings
 from foreman.core import body as bodies
 from foreman.core import multipart, names, ollama
@@ -40,7 +42,7 @@ class Inquiry:
     """
 
     path: str
-    headers: Mapping[str, str]
+    headers: MultiMapping[str]
     body: bytes
     client: str
 

@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 
 from foreman.core.errors import ForemanError, JobFailed
 from foreman.core.framing import Framing, VerdictKind, framing_of
-from foreman.core.headers import value_of
+from foreman.core.headers import Headers, value_of
 from foreman.core.job import JobState, surface_of
 from foreman.core.ollama import late_error
 from foreman.core.padding import may_pad, pad
@@ -28,7 +28,7 @@ from foreman.log import log_event
 from foreman.web.accepted import accepted
 from foreman.web.errors import ATTEMPT_HEADER, JOB_HEADER, render
 from foreman.web.jobview import reason_of
-from foreman.web.relayed import Relayed
+from foreman.web.outlet import Outlet
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +56,8 @@ class Waiting:
     may_return: bool = False
 
 
-async def answer(request: web.Request, engine: Engine, ticket: Ticket, waiting: Waiting) -> web.StreamResponse:
-    """Stream a job's answer to the client, or its error where no answer began."""
+async def answer(outlet: Outlet, engine: Engine, ticket: Ticket, waiting: Waiting) -> web.Response | None:
+    """Stream a job's answer to the client; or give back what it gets instead: its error where no answer began."""
     reader = ticket.reader or ticket.relay.reader()
     if ticket.joined:
         log_event(log, logging.INFO, "job_joined", "a request came again: it joins its job", job=ticket.id)
@@ -67,7 +67,7 @@ async def answer(request: web.Request, engine: Engine, ticket: Ticket, waiting: 
         if head is None and waiting.wish.wait is not None:
             return await accepted(engine, ticket, waiting.wish)
         began = True
-        return await Delivery(request, engine, ticket, reader, waiting).run(head)
+        await Delivery(outlet, engine, ticket, reader, waiting).run(head)
     except ForemanError as error:
         return render(error, ticket.path, ticket.id)
     finally:
@@ -75,6 +75,7 @@ async def answer(request: web.Request, engine: Engine, ticket: Ticket, waiting: 
             reader.leave()
         else:
             engine.left(ticket.live, reader, may_return=waiting.may_return and not began)
+    return None
 
 
 async def _first_head(reader: Reader, waiting: Waiting) -> Head | None:
@@ -90,8 +91,8 @@ async def _first_head(reader: Reader, waiting: Waiting) -> Head | None:
 class Delivery:
     """One answer to one client, from its head (None: not there yet) to its last byte."""
 
-    def __init__(self, request: web.Request, engine: Engine, ticket: Ticket, reader: Reader, waiting: Waiting) -> None:
-        self._request = request
+    def __init__(self, outlet: Outlet, engine: Engine, ticket: Ticket, reader: Reader, waiting: Waiting) -> None:
+        self._outlet = outlet
         self._engine = engine
         self._ticket = ticket
         self._reader = reader
@@ -99,58 +100,48 @@ class Delivery:
         self._framing = waiting.asked
         self._tail = b""
 
-    async def run(self, head: Head | None) -> web.StreamResponse:
-        response = self._opened(head)
+    async def run(self, head: Head | None) -> None:
+        outlet = self._outlet
         try:
-            await response.prepare(self._request)
+            await outlet.begin(*self._opening(head))
             if head is None:
-                head = await self._padded_head(response)
+                head = await self._padded_head()
                 if head.status >= 400:
-                    await self._refused(response, head)
-                    return response
-            while (chunk := await self._next(response)) is not None:
-                self._note(chunk)
-                await response.write(chunk)
-            await response.write_eof()
+                    await self._refused(head)
+                    return
+            while not await outlet.relay(self._reader, self._note, self._waiting.heartbeat or None):
+                if self._has_room():
+                    await outlet.write(pad(self._framing, await self._words()))
+            await outlet.end()
         except ForemanError as error:
-            await response.break_off(self._request, self._last_words(error))
+            await outlet.break_off(self._last_words(error))
         except ConnectionError:
             # The client is gone; its reader leaves, and there is nobody left to tell.
-            response.force_close()
-        return response
+            outlet.give_up()
 
-    def _opened(self, head: Head | None) -> Relayed:
-        if head is not None:
-            self._framing = framing_of(value_of(head.headers, "content-type"))
-            response = Relayed(head.status, head.headers)
-            live = self._ticket.live
-            response.headers[ATTEMPT_HEADER] = str(self._ticket.attempt if live is None else live.number)
-        else:
+    def _opening(self, head: Head | None) -> tuple[int, Headers]:
+        job = (JOB_HEADER, self._ticket.id)
+        if head is None:
             # Which attempt will give the answer is not known yet.
-            response = Relayed(200, ((hdrs.CONTENT_TYPE, CONTENT_TYPES[self._framing]),))
-        response.headers[JOB_HEADER] = self._ticket.id
-        return response
+            return 200, ((hdrs.CONTENT_TYPE, CONTENT_TYPES[self._framing]), job)
+        self._framing = framing_of(value_of(head.headers, "content-type"))
+        live = self._ticket.live
+        attempt = self._ticket.attempt if live is None else live.number
+        return head.status, (*head.headers, (ATTEMPT_HEADER, str(attempt)), job)
 
-    async def _padded_head(self, response: Relayed) -> Head:
+    async def _padded_head(self) -> Head:
         while True:
-            await response.write(pad(self._framing, await self._words()))
+            await self._outlet.write(pad(self._framing, await self._words()))
             if (head := await self._reader.head_within(self._waiting.heartbeat)) is not None:
                 return head
-
-    async def _next(self, response: Relayed) -> bytes | None:
-        """The next bytes; while there are none, heartbeats where the answer has room for them."""
-        while (chunk := await self._reader.chunk(self._waiting.heartbeat or None)) == b"":
-            if self._has_room(response):
-                await response.write(pad(self._framing, await self._words()))
-        return chunk
 
     def _note(self, chunk: bytes) -> None:
         self._tail = chunk[-BORDER_BYTES:] if len(chunk) >= BORDER_BYTES else (self._tail + chunk)[-BORDER_BYTES:]
 
-    def _has_room(self, response: Relayed) -> bool:
+    def _has_room(self) -> bool:
         """Whether a heartbeat may be written where the answer stands now."""
         # An announced length has no room for more, and behind the last line a space would be a line of its own.
-        if response.content_length is not None or not may_pad(self._framing, self._tail):
+        if self._outlet.sized or not may_pad(self._framing, self._tail):
             return False
         live = self._ticket.live
         if self._framing is not Framing.NDJSON or live is None or live.watch is None:
@@ -171,14 +162,13 @@ class Delivery:
             return words
         return f"{words} expected_start={place.expected_start:.0f}s"
 
-    async def _refused(self, response: Relayed, head: Head) -> None:
+    async def _refused(self, head: Head) -> None:
         """The target refused the request after foreman had committed itself to 200."""
         body = b""
         while (chunk := await self._reader.chunk()) is not None:
             body += chunk
-        await response.break_off(
-            self._request, self._last_words(JobFailed(Refusal(head.status, head.headers, body).text, "target_refused"))
-        )
+        text = Refusal(head.status, head.headers, body).text
+        await self._outlet.break_off(self._last_words(JobFailed(text, "target_refused")))
 
     def _last_words(self, error: ForemanError) -> bytes:
         """What to write after the last byte of an answer that broke off; empty where its framing has no room for it."""

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from foreman.core import names, ollama
 from foreman.core.errors import ModelNotFound, TargetUnreachable
+from foreman.core.headers import Headers
 from foreman.core.inventory import entry_v1
 from foreman.engine.poller import Poller
 from foreman.web.keys import ENGINE
@@ -44,6 +45,15 @@ async def v1_model(request: web.Request) -> web.StreamResponse:
             return await forward(request)
         raise ModelNotFound(ollama.missing_model(request.path, requested))
     return _answer(poller, orjson.dumps(entry_v1(found, requested), option=orjson.OPT_APPEND_NEWLINE))
+
+
+def head_and_body(poller: Poller, path: str) -> tuple[Headers, bytes] | None:
+    """The answer to a GET of the model lists; None where there is more to say than the last look has to offer."""
+    if poller.stale or poller.inventory is None:
+        return None
+    body = poller.inventory.tags if path == "/api/tags" else poller.inventory.listing
+    kind = f"{JSON}; charset=utf-8" if path == "/api/tags" else JSON
+    return (("Content-Type", kind), ("Content-Length", str(len(body)))), body
 
 
 async def _known(

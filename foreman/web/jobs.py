@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from foreman.core import names, ollama
 from foreman.core.errors import BadRequest, ForemanError, JobFinished, JobNotFound, TooMany
@@ -21,6 +22,7 @@ from foreman.web.openapi_schemas import ARRAY_LIMIT
 from foreman.web.queued import IDEMPOTENCY_KEY, client_of, repeatable
 
 LIST_DEFAULT, LIST_LIMIT = 50, 500
+_JSON: Final = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
 _ID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
@@ -46,7 +48,7 @@ async def submit(request: web.Request) -> web.Response:
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"the body is not JSON: {error.msg} at byte {error.pos}") from error
     if not isinstance(asked, list):
-        ticket = await engine.submit(repeatable(await _submission(request, asked, ""), request, raw))
+        ticket = await engine.submit(repeatable(await _submission(request, asked, ""), request.headers, raw))
         ticket.relay.let_go()  # nobody reads the answer of the one it has joined
         return await _one(request, ticket.id, 202, {"Location": f"/jobs/{ticket.id}", "X-Foreman-Job": ticket.id})
     if not asked:
@@ -80,7 +82,7 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
         text = orjson.dumps(body)
     except orjson.JSONEncodeError:
         raise BadRequest(f"{_field(where, 'body')} is nested too deeply") from None
-    inquiry = Inquiry(path, {"Content-Type": "application/json"}, text, client_of(request))
+    inquiry = Inquiry(path, _JSON, text, client_of(request.headers, request.remote))
     try:
         found = await admitted(inquiry, engine.poller, settings)
     except ForemanError as error:

@@ -2,19 +2,25 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
+from foreman.config import Settings
 from foreman.core.job import Mode
 from foreman.core.prefer import preference
 from foreman.core.submission import Submission, checked_key, request_hash
+from foreman.engine.engine import Engine
+from foreman.engine.intake import Ticket
 from foreman.web.admission import Inquiry, Unload, admitted, check_encoding
 from foreman.web.answer import Waiting, answer
 from foreman.web.bodies import read_body
 from foreman.web.keys import ENGINE, SETTINGS
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path
+from foreman.web.relayed import RelayedOutlet
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 # The official OpenAI SDKs say in this header how often they have sent a request before.
@@ -22,37 +28,53 @@ RETRY_COUNT = "x-stainless-retry-count"
 _COUNTED: Final = re.compile(r"0*[1-9][0-9]*")
 
 
-async def queued(request: web.Request) -> web.StreamResponse:
-    """One inference request, from body to answer."""
-    engine, settings = request.app[ENGINE], request.app[SETTINGS]
-    check_encoding(request.headers)
-    body = await read_body(request, settings.max_body_bytes)
-    inquiry = Inquiry(route_path(request), request.headers, body, client_of(request))
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A request that has become a job, or has joined one, and how its client waits."""
+
+    ticket: Ticket
+    waiting: Waiting
+
+
+async def take(inquiry: Inquiry, engine: Engine, settings: Settings) -> Taken | Unload | None:
+    """Have a request become a job; None, and what `admitted` and `Engine.submit` raise, as there."""
     asked = await admitted(inquiry, engine.poller, settings)
-    if asked is None:
-        return await forward(request, body)
-    if isinstance(asked, Unload):
-        return await _unload(request, body, asked.model)
+    if asked is None or isinstance(asked, Unload):
+        return asked
     # A list that comes in several lines is one list (RFC 9110, 5.3).
-    wish = preference(",".join(request.headers.getall("Prefer", ())))
-    submission = repeatable(asked.submission, request, body)
+    wish = preference(",".join(inquiry.headers.getall("Prefer", ())))
+    submission = repeatable(asked.submission, inquiry.headers, inquiry.body)
     if wish.wait == 0:
         submission = dataclasses.replace(submission, mode=Mode.DETACHED)
-    ticket = await engine.submit(submission)
     waiting = Waiting(
         asked.asked,
         hold=settings.hold_seconds,
         heartbeat=settings.heartbeat_seconds,
         wish=wish,
-        may_return=RETRY_COUNT in request.headers,
+        may_return=RETRY_COUNT in inquiry.headers,
     )
-    return await answer(request, engine, ticket, waiting)
+    return Taken(await engine.submit(submission), waiting)
 
 
-def repeatable(submission: Submission, request: web.Request, body: bytes) -> Submission:
+async def queued(request: web.Request) -> web.StreamResponse:
+    """One inference request, from body to answer."""
+    engine, settings = request.app[ENGINE], request.app[SETTINGS]
+    check_encoding(request.headers)
+    body = await read_body(request, settings.max_body_bytes)
+    client = client_of(request.headers, request.remote)
+    taken = await take(Inquiry(route_path(request), request.headers, body, client), engine, settings)
+    if taken is None:
+        return await forward(request, body)
+    if isinstance(taken, Unload):
+        return await _unload(request, body, taken.model)
+    outlet = RelayedOutlet(request)
+    return await answer(outlet, engine, taken.ticket, taken.waiting) or outlet.response
+
+
+def repeatable(submission: Submission, headers: Mapping[str, str], body: bytes) -> Submission:
     """The submission with what makes it known again when it is sent again. Raises BadRequest for a bad key."""
-    key = request.headers.get(IDEMPOTENCY_KEY)
-    count = request.headers.get(RETRY_COUNT)
+    key = headers.get(IDEMPOTENCY_KEY)
+    count = headers.get(RETRY_COUNT)
     if key is None and count is None:
         return submission
     return dataclasses.replace(
@@ -71,8 +93,8 @@ async def _unload(request: web.Request, body: bytes, model: str) -> web.StreamRe
     return response
 
 
-def client_of(request: web.Request) -> str:
+def client_of(headers: Mapping[str, str], address: str | None) -> str:
     """Who asks, for people who read logs: the product of the User-Agent and the address."""
-    product = request.headers.get("User-Agent", "").partition(" ")[0]
+    product = headers.get("User-Agent", "").partition(" ")[0]
     # Bytes that are not UTF-8 arrive as lone surrogates, which no database takes.
-    return f"{product} {request.remote or ''}".strip().encode("utf-8", "replace").decode()
+    return f"{product} {address or ''}".strip().encode("utf-8", "replace").decode()

@@ -3,9 +3,12 @@
 Nothing here asks where the bytes come from.
 """
 
+from collections.abc import Callable
+
 from aiohttp import hdrs, web
 
 from foreman.core.headers import Headers
+from foreman.engine.relay import Reader
 
 
 class Relayed(web.StreamResponse):
@@ -32,3 +35,39 @@ class Relayed(web.StreamResponse):
         finally:
             if request.transport is not None:
                 request.transport.close()
+
+
+class RelayedOutlet:
+    """An Outlet by aiohttp; see there. `response` is what the handler returns."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self.response: Relayed  # from `begin` on
+
+    @property
+    def sized(self) -> bool:
+        return self.response.content_length is not None
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        self.response = Relayed(status, headers)
+        await self.response.prepare(self._request)
+
+    async def write(self, chunk: bytes) -> None:
+        await self.response.write(chunk)
+
+    async def relay(self, reader: Reader, note: Callable[[bytes], None], patience: float | None) -> bool:
+        while (chunk := await reader.chunk(patience)) is not None:
+            if not chunk:
+                return False
+            note(chunk)
+            await self.response.write(chunk)
+        return True
+
+    async def end(self) -> None:
+        await self.response.write_eof()
+
+    async def break_off(self, last: bytes) -> None:
+        await self.response.break_off(self._request, last)
+
+    def give_up(self) -> None:
+        self.response.force_close()

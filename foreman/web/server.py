@@ -1,7 +1,8 @@
 """The web application and its listening socket."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -15,6 +16,8 @@ from foreman.engine.engine import Engine
 from foreman.web.errors import errors_to_answers
 from foreman.web.guard import GUARD, Guard, guarded, sign
 from foreman.web.keys import ENGINE, SETTINGS
+from foreman.web.quick.server import QuickServer
+from foreman.web.quick.shared import Shared
 from foreman.web.routes import table
 
 # Explicit, because the runner's own default is an hour.
@@ -48,8 +51,11 @@ def application(settings: Settings, engine: Engine, guard: Guard) -> web.Applica
 
 
 @asynccontextmanager
-async def listening(app: web.Application, address: Address) -> AsyncIterator[str]:
-    """Serve an application while the block runs; gives its URL. Raises StartupError where the port cannot be had."""
+async def listening(app: web.Application, address: Address, *, quick: bool = False) -> AsyncIterator[str]:
+    """Serve an application while the block runs; gives its URL. Raises StartupError where the port cannot be had.
+
+    `quick` puts the short way before it.
+    """
     runner = web.AppRunner(
         app,
         handler_cancellation=True,
@@ -62,12 +68,29 @@ async def listening(app: web.Application, address: Address) -> AsyncIterator[str
         shutdown_timeout=CLOSE_SECONDS,
     )
     await runner.setup()
+    if runner.server is None:
+        raise RuntimeError("the runner was set up and has no server")
+    short = QuickServer(_shared(app, runner.server)) if quick else None
     try:
+        server = await _bound(short or runner.server, address)
         try:
-            await web.TCPSite(runner, address.host, address.port, backlog=BACKLOG).start()
-        except OSError as error:
-            raise StartupError(f"cannot listen on {address}: {error.strerror or error}") from error
-        host, port = runner.addresses[0][:2]
-        yield f"http://{Address(host, port)}"
+            host, port = server.sockets[0].getsockname()[:2]
+            yield f"http://{Address(host, port)}"
+        finally:
+            server.close()
+            if short is not None:
+                await short.close(CLOSE_SECONDS)
     finally:
         await runner.cleanup()
+
+
+async def _bound(factory: Callable[[], asyncio.Protocol], address: Address) -> asyncio.Server:
+    """Raises StartupError."""
+    try:
+        return await asyncio.get_running_loop().create_server(factory, address.host, address.port, backlog=BACKLOG)
+    except OSError as error:
+        raise StartupError(f"cannot listen on {address}: {error.strerror or error}") from error
+
+
+def _shared(app: web.Application, other_way: Callable[[], asyncio.Protocol]) -> Shared:
+    return Shared(app[ENGINE], app[SETTINGS], app[GUARD], other_way, KEEPALIVE_SECONDS)

@@ -1,0 +1,59 @@
+"""What all connections on the short way share."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from time import time
+from typing import Protocol
+
+from foreman.config import Settings
+from foreman.engine.engine import Engine
+from foreman.engine.waiter import Waiter
+from foreman.web.guard import Guard
+
+
+class Open(Protocol):
+    """A connection that can be ended."""
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Shared:
+    """`other_way` makes the protocol for all that is not ordinary.
+
+    `idle_seconds` is how long a client may say nothing.
+    """
+
+    engine: Engine
+    settings: Settings
+    guard: Guard
+    other_way: Callable[[], asyncio.Protocol]
+    idle_seconds: float
+    connections: set[Open] = field(default_factory=set)
+    closing: bool = False
+    _ended: Waiter = field(default_factory=Waiter)
+    _second: int = 0
+    _lines: bytes = b""
+
+    def forget(self, connection: Open) -> None:
+        """It has ended, or is somebody else's now."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._ended.wake()
+
+    async def empty(self, patience: float) -> None:
+        """Wait until no connection is left, or for `patience` seconds."""
+        if self.connections:
+            await self._ended.wait(patience)
+
+    def common(self) -> bytes:
+        """The header lines that every answer has."""
+        second = int(time())
+        if second != self._second:
+            self._second = second
+            self._lines = f"Server: foreman\r\nDate: {formatdate(second, usegmt=True)}\r\n".encode()
+        return self._lines

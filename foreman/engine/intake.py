@@ -29,7 +29,7 @@ from foreman.core.errors import (
     TargetStatus,
     TargetUnreachable,
 )
-from foreman.core.job import FINISHED, Job, JobState, NewJob
+from foreman.core.job import FINISHED, Job, JobState, Mode, NewJob
 from foreman.core.submission import Submission
 from foreman.engine.clock import Clock, millis
 from foreman.engine.ids import new_id
@@ -51,7 +51,7 @@ BEFORE_THE_ANSWER: Final[dict[str | None, type[TargetError]]] = {
 class Ticket:
     """A job somebody may read: its relay, living or filled from the store; `live` is None for a finished one.
 
-    `attempt` tells which try the answer is of; `reader` is there already for who made the job.
+    `attempt` tells which try the answer is of; `reader` is there already for who made the job and waits for it.
     """
 
     id: str
@@ -104,15 +104,15 @@ class Intake:
         job, live = self._made(submission)
         self._jobs.expect(live)
         # From the beginning, for a job that is begun at once may have ended before its client hears of it.
-        reader = live.relay.reader()
+        reader = live.relay.reader() if submission.mode is Mode.ATTACHED else None
+        submitted = None
         try:
             submitted = await self._written([live], self._keep(live, job, self._begun(live, job)))
-        except BaseException:
-            reader.leave()
-            raise
+        finally:
+            if reader is not None and (submitted is None or submitted.existing is not None):
+                reader.leave()
         if submitted.existing is None:
             return ticket_of(live, reader)
-        reader.leave()
         return await self._joined(submitted.existing, same_request=submitted.same_request)
 
     async def submit_many(self, submissions: Sequence[Submission]) -> list[Live]:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from foreman.core.errors import TargetError, TargetGarbled, TargetLost, TargetSilent, TargetUnreachable
+from foreman.core.errors import TargetCut, TargetError, TargetGarbled, TargetLost, TargetSilent, TargetUnreachable
 from foreman.core.headers import Headers, answer_headers
 from foreman.engine.arrival import reason_of
 from foreman.engine.relay import Head
@@ -107,6 +107,8 @@ class KeptExchange:
         return self._head
 
     async def read(self, patience: float | None = None) -> bytes:
+        if self._head is None:
+            raise TargetCut("the answer has no head yet")
         while not self._chunks:
             if self._error is not None:
                 raise self._error
@@ -134,8 +136,8 @@ class KeptExchange:
 
     async def abort(self, grace: float) -> bool:
         self._given_up = True
-        if self._wire is None or self._wire.unsent:
-            self.close()  # the target has not got the request, so it cannot be at work on it
+        if self._over or self._wire is None or self._wire.unsent:
+            self.close()  # the target has not got the request, or has done with it
             return True
         self._take = _nobody
         self._wire.hold(False)

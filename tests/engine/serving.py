@@ -20,6 +20,9 @@ CHAT = {"model": "llama3", "messages": [{"role": "user", "content": "Why is the 
 # Long enough never to be reached while a test runs, short enough to end one that hangs.
 PATIENCE = 10.0
 
+# Whether jobs travel on kept connections; see the fixture `carried`.
+kept = True
+
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -110,7 +113,7 @@ def full(stack: ExitStack) -> str:
 
 
 def target_at(url: str, *, connect: float = PATIENCE, probe: float = PATIENCE) -> Target:
-    return Target(url, connect_timeout=connect, probe_timeout=probe)
+    return Target(url, connect_timeout=connect, probe_timeout=probe, kept=kept)
 
 
 @asynccontextmanager

@@ -47,8 +47,7 @@ async def submit(request: web.Request) -> web.Response:
         raise BadRequest(f"the body is not JSON: {error.msg} at byte {error.pos}") from error
     if not isinstance(asked, list):
         ticket = await engine.submit(repeatable(await _submission(request, asked, ""), request, raw))
-        # Nobody reads the answer here, be it that of a new job or of the one it has joined.
-        (ticket.reader or ticket.relay.reader()).leave()
+        ticket.relay.let_go()  # nobody reads the answer of the one it has joined
         return await _one(request, ticket.id, 202, {"Location": f"/jobs/{ticket.id}", "X-Foreman-Job": ticket.id})
     if not asked:
         raise BadRequest("the array holds no job")

@@ -20,7 +20,7 @@ from foreman.engine.intake import Ticket
 from foreman.engine.live import Live
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.store import JobFilter
-from foreman.testing import Ending, StubOllama
+from foreman.testing import Ending, Script, StubOllama
 from foreman.testing.ledger import Entry
 
 GENERATE = "/api/generate"
@@ -28,27 +28,31 @@ GENERATE = "/api/generate"
 PATIENCE = 30.0
 
 
-class Rests(SystemClock):
-    """The machine's clock; `resting` is set while the worker waits for something to do, once `wake` is known."""
+class Watched(SystemClock):
+    """The machine's clock, which tells who waits by it."""
 
     def __init__(self) -> None:
-        self.wake: asyncio.Event | None = None
-        self.resting = asyncio.Event()
+        self._waited_for: dict[asyncio.Event, asyncio.Event] = {}
+
+    def watch(self, event: asyncio.Event) -> asyncio.Event:
+        """An event that is set while somebody waits for `event`."""
+        return self._waited_for.setdefault(event, asyncio.Event())
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
-        if event is not self.wake or event.is_set():
+        waits = self._waited_for.get(event)
+        if waits is None or event.is_set():
             return await super().wait(event, seconds)
-        self.resting.set()
+        waits.set()
         try:
             return await super().wait(event, seconds)
         finally:
-            self.resting.clear()
+            waits.clear()
 
 
 class Running:
     """A running engine, what it is made of, and what a test asks of it."""
 
-    def __init__(self, engine: Engine, stub: StubOllama, clock: Rests, db: Path) -> None:
+    def __init__(self, engine: Engine, stub: StubOllama, clock: Watched, db: Path) -> None:
         self.engine = engine
         self.stub = stub
         self.clock = clock
@@ -56,11 +60,13 @@ class Running:
         assert isinstance(engine.store, SqliteStore)
         self.store = engine.store
         self.jobs = engine.jobs
+        self.resting = clock.watch(engine.jobs.wake)
+        self.refused = clock.watch(engine._worker._pause)  # the store takes no writes, and the worker waits for it
 
     async def rests(self) -> None:
         """Wait until the worker has nothing to do."""
         async with asyncio.timeout(PATIENCE):
-            await self.clock.resting.wait()
+            await self.resting.wait()
 
     async def warm(self, model: str = "llama3") -> None:
         """Have the model loaded and the worker at rest."""
@@ -91,6 +97,23 @@ class Running:
         """The requests with this prompt; without one they load a model."""
         return [e for e in self.stub.ledger.on(GENERATE) if e.body and orjson.loads(e.body).get("prompt") == prompt]
 
+    async def told(self, entry: Entry) -> None:
+        """Wait until all that the target has to say is in this process."""
+        await self.stub.ledger.wait_for(lambda _: entry.ending is Ending.COMPLETE, PATIENCE)
+        await self.here_by_now()
+
+    async def here_by_now(self) -> None:
+        """What the target said before is here by the time it has answered a question asked later."""
+        for _ in range(2):
+            assert await self.engine.target.alive()
+
+    async def lined_up(self, *prompts: str, **values: Any) -> list[Ticket]:
+        """Jobs in this order, the first held back by the target as `values` say and the others queued."""
+        self.stub.script(GENERATE, [Script(hold=0, **values)])
+        tickets = [await self.engine.submit(asked(prompts[0]))]
+        await self.stub.ledger.held()
+        return tickets + [await self.engine.submit(asked(prompt)) for prompt in prompts[1:]]
+
     async def left(self, entry: Entry) -> None:
         """Wait until the target has seen its client go."""
         await self.stub.ledger.wait_for(lambda _: entry.ending is Ending.CLIENT_GONE, PATIENCE)
@@ -113,14 +136,14 @@ class Running:
 @asynccontextmanager
 async def running(stub: StubOllama, db: Path, **settings: Any) -> AsyncIterator[Running]:
     """An engine that has had its one look at the target."""
-    clock = Rests()
+    clock = Watched()
     chosen = Settings(**{"target": stub.url, "db": db, "poll_seconds": 3600.0, **settings})
     async with engine_of(chosen, clock) as engine:
-        clock.wake = engine.jobs.wake
+        work = Running(engine, stub, clock, db)
         await engine.start()
         working = asyncio.create_task(engine.run())
         await engine.poller.refresh()
-        yield Running(engine, stub, clock, db)
+        yield work
         hurry = asyncio.Event()
         hurry.set()
         await engine.drain(hurry)
@@ -133,7 +156,8 @@ def asked(prompt: str, model: str = "llama3", *, pad: int = 0, **values: Any) ->
     """A submission with this prompt, `pad` bytes longer than it needs to be."""
     body = orjson.dumps({"model": model, "prompt": prompt, "context": [0] * (pad // 2)})
     payload = Payload(GENERATE, (("content-type", "application/json"),), body)
-    return Submission(payload, values.pop("key", LoadKey(f"{model}:latest")), values.pop("client", "me"), **values)
+    key = LoadKey(model if ":" in model else f"{model}:latest")
+    return Submission(payload, values.pop("key", key), values.pop("client", "me"), **values)
 
 
 async def ended(live: Live) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import hashlib
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +35,6 @@ from tests.engine.stored import job_id, new_job
 
 HELD = Script(hold=0)
 SUBMIT_CLAIMED = steps.submit_claimed
-
-
-@pytest.fixture
-async def work(stub: StubOllama, tmp_path: Path) -> AsyncIterator[Running]:
-    """An engine at rest with its model loaded, so that a lone job is begun at once."""
-    async with running(stub, tmp_path / "foreman.db") as work:
-        await work.warm()
-        yield work
 
 
 def made(**changes: Any) -> Start:
@@ -117,18 +108,11 @@ async def test_a_write_that_fails_stops_the_attempt_too() -> None:
         await start.on_disk()
 
 
-async def here_by_now(work: Running) -> None:
-    """What the target said before is in this process by the time it has answered a question asked later."""
-    for _ in range(2):
-        assert await work.engine.target.alive()
-
-
 async def test_nothing_leaves_before_the_row_is_on_disk(work: Running) -> None:
     async with held(work.store):
         asking = asyncio.create_task(work.engine.submit(asked("sky")))
         entry = await work.at_target("sky")
-        await work.stub.ledger.wait_for(lambda _: entry.ending is Ending.COMPLETE)
-        await here_by_now(work)
+        await work.told(entry)
         live = work.only()
         assert (live.relay.head, live.relay.size, asking.done()) == (None, 0, False)
         assert await work.store.get(live.id) is None
@@ -154,7 +138,7 @@ async def test_who_joins_it_meanwhile_gets_nothing_before_either(work: Running) 
         await work.stub.ledger.wait_for(lambda _: entry.ending is Ending.COMPLETE)
         joined = await work.engine.submit(dataclasses.replace(first, again=True))
         reading = asyncio.create_task(answer(joined))
-        await here_by_now(work)
+        await work.here_by_now()
         assert (joined.joined, reading.done(), joined.relay.head) == (True, False, None)
     assert await reading == await answer(await asking)
     assert len(work.seen("sky")) == 1
@@ -169,7 +153,7 @@ async def test_an_error_of_a_load_waits_for_the_disk_as_well(work: Running) -> N
         work.stub.script(GENERATE, [Script(status=500, error="no such luck")])
         loads = 2  # that of the first job, and this
         await work.stub.ledger.wait_for(lambda _: len([e for e in work.seen(None) if e.ended_at]) == loads)
-        await here_by_now(work)
+        await work.here_by_now()
         assert (work.only().relay.head, work.only().state) == (None, JobState.LOADING)
     ticket = await asking
     assert b"no such luck" in await answer(ticket)

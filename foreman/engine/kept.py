@@ -3,7 +3,8 @@
 Rules:
 1. A kept connection can be closed by the target at the moment of sending. Where it closes at once and without a word,
    the request is sent again on a fresh one, and nobody hears of it; a fresh one is never tried twice.
-2. A connection that has been idle for long is not used again: what lies between may have forgotten it.
+2. A connection that has been idle for long is not used again: what lies between may have forgotten it. Nor is one on
+   which anything has come since: nobody has asked for it.
 3. Bytes go from the connection to who takes them, without a task or a queue between; who only reads holds it back.
 """
 
@@ -27,31 +28,42 @@ HIGH_BYTES: Final = 256 * 1024
 
 
 class Wires:
-    """The idle connections to one server; `connect` opens another. Raises TargetUnreachable where it cannot."""
+    """The connections to one server, of which some are idle; `connect` opens another."""
 
     def __init__(self, connect: Callable[[], Awaitable[Wire]]) -> None:
         self._connect = connect
         self._idle: list[tuple[Wire, float]] = []
+        self._open: set[Wire] = set()
+        self._closed = False
 
     def __repr__(self) -> str:
-        return f"<Wires {len(self._idle)} idle>"
+        return f"<Wires {len(self._open)} open, {len(self._idle)} idle>"
 
     def idle(self) -> Wire | None:
         """A connection that was used before and can be used again."""
         now = asyncio.get_running_loop().time()
         while self._idle:
             wire, since = self._idle.pop()
-            if wire.reusable and now - since < IDLE_SECONDS:
+            if wire.reusable and now - since < IDLE_SECONDS and not wire.stirred:
                 return wire
             wire.abort()
         return None
 
     async def fresh(self) -> Wire:
-        """Raises TargetUnreachable."""
+        """A new connection. Raises TargetUnreachable where there is none to be had."""
         try:
-            return await self._connect()
-        except OSError as error:  # a TimeoutError is one too
+            wire = await self._connect()
+        except (
+            OSError,
+            UnicodeError,
+        ) as error:  # a timeout is the one, a name that is none the other
             raise TargetUnreachable(f"the target cannot be reached ({reason_of(error)})") from error
+        if self._closed:
+            wire.abort()
+            raise TargetUnreachable("foreman speaks to the target no more")
+        self._open.add(wire)
+        wire.closed.add_done_callback(lambda _: self._open.discard(wire))
+        return wire
 
     def give_back(self, wire: Wire) -> None:
         if wire.reusable:
@@ -59,10 +71,13 @@ class Wires:
         else:
             wire.abort()
 
-    def close(self) -> None:
-        for wire, _ in self._idle:
-            wire.abort()
+    async def close(self) -> None:
+        """Close every connection, those in use as well. There will be no other."""
+        self._closed = True
         self._idle.clear()
+        for wire in list(self._open):
+            wire.abort()
+            await asyncio.shield(wire.closed)
 
 
 class KeptExchange:
@@ -180,6 +195,8 @@ class KeptExchange:
     def on_end(self) -> None:
         wire, self._over = self._wire, True
         if wire is not None:
+            if self._waiting_bytes > HIGH_BYTES:
+                wire.hold(False)
             self._wires.give_back(wire)
         self._waiter.wake()
 

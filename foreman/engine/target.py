@@ -59,7 +59,7 @@ class Target:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._wires.close()
+        await self._wires.close()
         for session in self._sessions:
             await session.close()
 
@@ -91,7 +91,11 @@ class Target:
             transport, wire = await asyncio.get_running_loop().create_connection(
                 Wire, self._base.host or "", self._base.port or 80
             )
-        kept_alive(transport.get_extra_info("socket"))
+        try:
+            kept_alive(transport.get_extra_info("socket"))
+        except OSError:  # where the target has closed it already, some kernels take no option
+            transport.abort()
+            raise
         return wire
 
     def exchange(self, payload: Payload) -> Exchange:

@@ -27,7 +27,8 @@ class Waiter:
             woken: bool = await future
             return woken
         finally:
-            self._future = None
+            if self._future is future:  # who was cancelled may leave only after another has begun to wait
+                self._future = None
             if timer is not None:
                 timer.cancel()
 

@@ -5,10 +5,12 @@ httptools (llhttp, the parser of Node) reads what arrives; here is what stands a
 2. A 1xx is no answer; llhttp reports it as a message of its own.
 3. A body without a length ends with the connection; any other that ends so was cut.
 4. Every byte that arrived is given out before the break is told.
+5. Only a body may be long: what comes before and around it is limited.
 Knows nothing of jobs, of other connections, or of time.
 """
 
 import asyncio
+import select
 from typing import Final, Protocol, cast
 
 import httptools
@@ -17,7 +19,7 @@ from foreman.core.errors import TargetCut, TargetError, TargetGarbled, TargetLos
 from foreman.core.headers import Headers
 from foreman.engine.arrival import reason_of
 
-# The head of an answer, trailers and whatever comes before it, in bytes.
+# The head of an answer with all that comes before it; and what may arrive in a row without a byte of the body in it.
 HEAD_BYTES: Final = 64 * 1024
 # A request with a longer body is sent in pieces of this size, each when the one before has left.
 PIECE_BYTES: Final = 256 * 1024
@@ -45,7 +47,7 @@ class Wire(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._listener: Listener | None = None
         self._headers: list[tuple[str, str]] = []
-        self._head_bytes = 0
+        self._dry_bytes = 0  # since the request, the head or a piece of the body: whichever was last
         self._headed = False  # the head of the answer at hand was told
         self._sized = False  # the end of its body can be told without the end of the connection
         self._complete = False
@@ -66,11 +68,11 @@ class Wire(asyncio.Protocol):
 
     def send(self, head: bytes, body: bytes, listener: Listener) -> None:
         """Send a request. The wire must be idle and reusable."""
-        if self._transport is None:
-            raise TargetLost("the connection is not there yet")
+        if self._transport is None or self.closed.done():
+            raise TargetLost("the connection is not there")
         self._listener = listener
         self._headed = self._complete = self.heard = False
-        self._head_bytes = 0
+        self._dry_bytes = 0
         self.sent += 1
         if len(body) <= PIECE_BYTES:
             self._transport.write(head + body)
@@ -89,7 +91,18 @@ class Wire(asyncio.Protocol):
     @property
     def unsent(self) -> bool:
         """Whether a part of the request is still here."""
-        return self._sending is not None and not self._sending.done()
+        if self._sending is not None and not self._sending.done():
+            return True
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
+
+    @property
+    def stirred(self) -> bool:
+        """Whether something has come that was not read yet, be it the end."""
+        if self._transport is None or self._transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
+        return bool(poll.poll(0))
 
     def half_close(self) -> None:
         """Say that nothing more will be asked: a Go server cancels the handler when it reads that."""
@@ -133,31 +146,44 @@ class Wire(asyncio.Protocol):
             self.abort()
             return
         self.heard = True
-        if not self._headed:
-            self._head_bytes += len(data)
         error: TargetError | None = None
         try:
-            self._parser.feed_data(data)
+            self._parse(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             # What comes behind a whole answer is nobody's, and ends only the connection.
             self.reusable = False
             error = None if self._complete else self._garbled("the target's answer is not HTTP")
+        except TargetError as refused:
+            error = refused
         self._give_out()
-        if error is None and not self._headed and self._head_bytes > HEAD_BYTES:
-            error = TargetGarbled(f"the head of the target's answer is longer than {HEAD_BYTES} bytes")
         if error is not None:
             self._fail(error)
         elif self._complete:
             self._end()
 
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser no more than may come, for what is refused must not depend on how it arrives."""
+        at = 0
+        while at < len(data) and not self._complete:
+            piece = data[at : at + HEAD_BYTES - self._dry_bytes]
+            at += len(piece)
+            self._dry_bytes += len(piece)
+            self._parser.feed_data(piece)
+            if self._dry_bytes >= HEAD_BYTES and not self._complete:
+                words = f"the target sent {HEAD_BYTES} bytes that are no body"
+                raise TargetCut(words) if self._headed else TargetGarbled(words)
+        if at < len(data):
+            self.reusable = False
+
     def connection_lost(self, exc: Exception | None) -> None:
+        ours = not self.reusable
         self.reusable = False
         self._room.set()
         if not self.closed.done():
             self.closed.set_result(None)
         if self._listener is None:
             return
-        if self._headed and not self._sized and exc is None:
+        if self._headed and not self._sized and exc is None and not ours:
             self._end()
         elif self._headed:
             self._fail(TargetCut(f"the target's answer broke off ({_why(exc)})"))
@@ -177,21 +203,27 @@ class Wire(asyncio.Protocol):
         if self._headed:
             return  # a trailer
         text = name.decode("latin-1").lower()
-        self._headers.append((text, value.decode("utf-8", "surrogateescape")))
-        if text == "content-length" or (text == "transfer-encoding" and value.strip().lower() == b"chunked"):
+        self._headers.append((text, value.rstrip(b" \t").decode("utf-8", "surrogateescape")))
+        if text == "content-length":
             self._sized = True
+        elif text == "transfer-encoding":
+            self._sized = value.rstrip().lower().endswith(b"chunked")  # the last coding of the last line counts
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
+        if status < 100:
+            raise ValueError(f"{status} is no status")
         if status < 200 or self._listener is None or self._complete:
             return
         if status in (204, 304):
             self._sized = True
         self._headed = True
+        self._dry_bytes = 0
         self._listener.on_head(status, tuple(self._headers))
 
     def on_body(self, body: bytes) -> None:
-        if not self._complete:
+        if self._headed and not self._complete:
+            self._dry_bytes = 0
             self._body.append(body)
 
     def on_message_complete(self) -> None:

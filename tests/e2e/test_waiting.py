@@ -224,7 +224,13 @@ LATE = {
 @pytest.mark.parametrize(("scripts", "message"), LATE.values(), ids=LATE.keys())
 @EACH
 async def test_a_late_failure_is_told_in_band_and_the_connection_ends_without_the_final_chunk(
-    stub: StubOllama, foreman: Foreman, path: str, fields: dict[str, Any], kind: str, scripts: list[Script], message: str
+    stub: StubOllama,
+    foreman: Foreman,
+    path: str,
+    fields: dict[str, Any],
+    kind: str,
+    scripts: list[Script],
+    message: str,
 ) -> None:
     stub.script("llama3", scripts)
     async with waiting(foreman, path, **fields) as client:

@@ -16,7 +16,7 @@ from tests.engine.serving import target_at
 def carried(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Both ways in which a job can travel to the target."""
     kept: bool = request.param
-    monkeypatch.setattr(serving, "kept", kept)
+    monkeypatch.setattr(serving, "kept_by_default", kept)
     return kept
 
 

@@ -21,7 +21,7 @@ CHAT = {"model": "llama3", "messages": [{"role": "user", "content": "Why is the 
 PATIENCE = 10.0
 
 # Whether jobs travel on kept connections; see the fixture `carried`.
-kept = True
+kept_by_default = True
 
 _RESET = struct.pack("ii", 1, 0)
 
@@ -82,6 +82,33 @@ async def heard(reader: asyncio.StreamReader) -> bytes:
     return head + await reader.readexactly(int(length[1]) if length else 0)
 
 
+def replying(*answers: bytes, then: Answer | None = None) -> Answer:
+    """One answer for each request on a connection; after that as told, or nothing until the other side closes."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for each in answers:
+            await heard(reader)
+            writer.write(each)
+        if then is not None:
+            await then(reader, writer)
+        else:
+            await reader.read()
+
+    return answer
+
+
+class InTurn:
+    """The first connection meets the first of the answers, the second the second; more must not come."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = answers
+        self.connections = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        await self.answers[self.connections - 1](reader, writer)
+
+
 class Slow:
     """A target as Go makes it: it reads the end of the request, and closes when its handler has returned."""
 
@@ -112,18 +139,34 @@ def full(stack: ExitStack) -> str:
     return "http://127.0.0.1:{1}".format(*listening.getsockname())
 
 
-def target_at(url: str, *, connect: float = PATIENCE, probe: float = PATIENCE) -> Target:
-    return Target(url, connect_timeout=connect, probe_timeout=probe, kept=kept)
+def target_at(url: str, *, connect: float = PATIENCE, probe: float = PATIENCE, kept: bool | None = None) -> Target:
+    return Target(url, connect_timeout=connect, probe_timeout=probe, kept=kept_by_default if kept is None else kept)
 
 
 @asynccontextmanager
-async def talking_to(answer: Answer) -> AsyncIterator[Target]:
-    async with serving(answer) as url, target_at(url) as target:
+async def talking_to(answer: Answer, *, kept: bool | None = None) -> AsyncIterator[Target]:
+    async with serving(answer) as url, target_at(url, kept=kept) as target:
         yield target
 
 
 def payload(body: bytes = b"{}", path: str = "/api/chat", headers: tuple[tuple[str, str], ...] = ()) -> Payload:
     return Payload(path, headers, body)
+
+
+async def asked(target: Target, body: bytes = b"{}") -> tuple[int, bytes]:
+    """Status and body of the answer to one request."""
+    exchange = target.exchange(payload(body))
+    try:
+        head = await exchange.head(PATIENCE)
+        assert head is not None
+        return head.status, await rest(exchange)
+    finally:
+        exchange.close()
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    while not reached():  # noqa: ASYNC110 for what tells nobody that it has happened
+        await asyncio.sleep(0)
 
 
 async def rest(exchange: Exchange) -> bytes:

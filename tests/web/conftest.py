@@ -48,7 +48,8 @@ def fronts(stub: StubOllama, tmp_path: Path) -> Fronts:
         async with engine_of(chosen, SystemClock()) as engine:
             await engine.start()
             app = application(chosen, engine, Guard((), (), None))
-            async with listening(app, Address("127.0.0.1", 0)) as url, aiohttp.ClientSession(url) as http:
+            quick = chosen.http_server == "quick"
+            async with listening(app, Address("127.0.0.1", 0), quick=quick) as url, aiohttp.ClientSession(url) as http:
                 running = asyncio.create_task(engine.run())
                 await engine.poller.refresh()
                 yield Front(url, engine, http)

@@ -19,6 +19,7 @@ from foreman.engine.intake import ticket_of
 from foreman.engine.live import Live
 from foreman.engine.relay import Budget, Head, Reader, Relay
 from foreman.web.answer import Waiting, answer
+from foreman.web.relayed import RelayedOutlet
 from foreman.web.server import listening
 from tests.e2e.raw import Connection, connected
 
@@ -55,7 +56,8 @@ async def reading(live: Live) -> AsyncIterator[tuple[Connection, Left]]:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         asked.set()
-        return await answer(request, cast("Engine", left), ticket_of(live), SILENCE)
+        outlet = RelayedOutlet(request)
+        return await answer(outlet, cast("Engine", left), ticket_of(live), SILENCE) or outlet.response
 
     app = web.Application()
     app.router.add_get("/", handle)

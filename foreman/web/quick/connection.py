@@ -129,14 +129,13 @@ class QuickConnection(asyncio.Protocol):
         shared, transport = self._shared, self._transport
         if transport is None:
             return
-        outlet: QuickOutlet | None = None
+        outlet, path = None, asked.path
         try:
             taken = await self._taken(asked)
             if taken is None:
                 self._task = None
                 self._hand_over(request + self._data)
                 return
-            path = asked.path
             del asked, request
             outlet = self._outlet = QuickOutlet(transport, shared.common(), held=self._writing_held)
             whole = await answer(outlet, shared.engine, taken.ticket, taken.waiting)

@@ -92,25 +92,26 @@ def _ordinary(head: bytes, data: bytes) -> QuickRequest | Reading:
         return Reading.UNUSUAL
     if not found.complete or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
         return Reading.UNUSUAL
-    headers = CIMultiDict(found.headers)
     path, method = found.url.decode("latin-1"), parser.get_method().decode("latin-1")
-    length = _length(headers, method)
+    length = _length(found.headers, method)
     if length is None or path not in (JOB_PATHS if method == "POST" else CACHED_PATHS):
         return Reading.UNUSUAL
     end = len(head) + length
     if len(data) < end:
         return Reading.MORE
-    return QuickRequest(method, path, headers, data[len(head) : end], end)
+    return QuickRequest(method, path, CIMultiDict(found.headers), data[len(head) : end], end)
 
 
-def _length(headers: CIMultiDict[str], method: str) -> int | None:
+def _length(headers: list[tuple[str, str]], method: str) -> int | None:
     """How long the body is; None where that is not plain, or too long."""
-    names = [name.lower() for name in headers]
+    names = [name.lower() for name, _ in headers]
     if not _UNUSUAL.isdisjoint(names) or names.count("host") != 1:
         return None
-    stated = headers.getall("Content-Length", [])
     if method == "GET":
-        return 0 if not stated else None
-    if len(stated) != 1 or not (stated[0].isascii() and stated[0].isdigit() and len(stated[0]) <= 5):
+        return None if "content-length" in names else 0
+    if names.count("content-length") != 1:
         return None
-    return int(stated[0]) if int(stated[0]) <= BODY_BYTES else None
+    stated = headers[names.index("content-length")][1]
+    if not (stated.isascii() and stated.isdigit() and len(stated) <= 5):
+        return None
+    return int(stated) if int(stated) <= BODY_BYTES else None

@@ -53,10 +53,7 @@ class Wires:
         """A new connection. Raises TargetUnreachable where there is none to be had."""
         try:
             wire = await self._connect()
-        except (
-            OSError,
-            UnicodeError,
-        ) as error:  # a timeout is the one, a name that is none the other
+        except (OSError, UnicodeError) as error:  # the second where the host's name is none
             raise TargetUnreachable(f"the target cannot be reached ({reason_of(error)})") from error
         if self._closed:
             wire.abort()

@@ -183,9 +183,8 @@ class KeptExchange:
             self._take(chunk)
             return
         self._chunks.append(chunk)
-        held = self._waiting_bytes > HIGH_BYTES
         self._waiting_bytes += len(chunk)
-        if self._waiting_bytes > HIGH_BYTES and not held and self._wire is not None:
+        if self._waiting_bytes > HIGH_BYTES and self._wire is not None:
             self._wire.hold(True)
         self._waiter.wake()
 

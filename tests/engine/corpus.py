@@ -186,7 +186,7 @@ CUT: Final = {
     "closed within a size": cut(CHUNKED + b"2\r\nok\r\n1", closes=True),
     "closed within the trailers": cut(CHUNKED + b"2\r\nok\r\n0\r\nX: y\r\n", closes=True),
     "closed within a trailer that speaks of a coding": cut(
-        CHUNKED + b"2\r\nok\r\n0\r\nTransfer-Encoding: gzip\r\n", closes=True, plain=OKAY, why=FOOLED
+        CHUNKED + b"2\r\nok\r\n0\r\nTransfer-Encoding: gzip\r\nX: y\r\n", closes=True, plain=OKAY, why=FOOLED
     ),
     "closed within two codings": cut(OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n", closes=True),
     "HTTP/1.0 with too little": cut(b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok", closes=True),

@@ -34,7 +34,7 @@ tests/clients/node_modules/.package-lock.json: tests/clients/package.json tests/
 	npm ci --prefix tests/clients --no-audit --no-fund
 	@touch $@
 
-bench: $(VENV)/.dev  ## load and overhead against the stub
+bench: $(VENV)/.dev  ## what foreman costs and what it saves, measured; ARGS="load ..." puts a server under load
 	@$(BIN)/python -m bench $(ARGS)
 
 lock: $(VENV)/.dev  ## resolve again; commit the result

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sqlite3
 import statistics
 import subprocess
 from datetime import UTC, datetime
@@ -11,7 +12,9 @@ from time import perf_counter
 from typing import Any, Final
 
 import foreman
-from bench.subjects import available_cores
+from bench.accounting import MEMORY_KIND
+from bench.servers import nginx
+from bench.servers.cores import available_cores
 
 _PACKAGES: Final = ("aiohttp", "aiosqlite", "orjson", "uvloop")
 _ROOT: Final = Path(__file__).parents[1]
@@ -24,12 +27,15 @@ def description(folder: Path) -> dict[str, Any]:
         "foreman": foreman.__version__,
         "commit": commit(),
         "python": platform.python_version(),
+        "nginx": nginx.version(),
+        "sqlite": sqlite3.sqlite_version,
         "packages": {name: _version(name) for name in _PACKAGES},
         "system": platform.platform(),
         "processor": processor(),
         "cores": os.cpu_count(),
         "cores_used": available_cores(),
         "load_average": os.getloadavg()[0],
+        "memory_kind": MEMORY_KIND,
         "fsync_us": round(fsync_seconds(folder) * 1e6),
     }
 

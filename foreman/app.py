@@ -56,7 +56,10 @@ async def engine_of(settings: Settings, clock: Clock) -> AsyncIterator[Engine]:
 
 def target_of(settings: Settings) -> Target:
     return Target(
-        settings.target, connect_timeout=settings.connect_timeout_seconds, probe_timeout=settings.probe_seconds
+        settings.target,
+        connect_timeout=settings.connect_timeout_seconds,
+        probe_timeout=settings.probe_seconds,
+        kept=settings.target_connection == "kept",
     )
 
 

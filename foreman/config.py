@@ -42,6 +42,7 @@ ClientKeepAlive = Literal["own", "clamp", "respect"]
 Swap = Literal["exclusive", "target"]
 OnClientGone = Literal["cancel", "finish"]
 OnRestart = Literal["resume", "drop-attached"]
+TargetConnection = Literal["kept", "single"]
 Loop = Literal["uvloop", "asyncio"]
 LogFormat = Literal["auto", "text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -141,6 +142,14 @@ class Settings:
     )
     connect_timeout_seconds: float = field(
         default=5.0, metadata=_of(SECONDS, "How long a connection to the target may take to open.", 0.01, 3600)
+    )
+    target_connection: TargetConnection = field(
+        default="kept",
+        metadata=_of(
+            one_of(TargetConnection),
+            "How a job travels to the target: kept uses one connection again and again, single opens one for each job "
+            "(slower, by aiohttp's client; an https target always gets that).",
+        ),
     )
     first_byte_timeout_seconds: float = field(
         default=1800.0,

@@ -149,7 +149,7 @@ class KeptExchange:
     async def abort(self, grace: float) -> bool:
         self._given_up = True
         if self._over or self._wire is None or self._wire.unsent:
-            self.close()  # the target has not got the request, so it cannot be at work on it
+            self.close()  # the target has not got the request, or has done with it
             return True
         self._take = _nobody
         self._wire.hold(False)

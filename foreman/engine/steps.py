@@ -181,10 +181,8 @@ def finish(
 
 
 def _learn(db: sqlite3.Connection, new: Sample) -> None:
-    row = (new.load_key, new.model, new.load_ms, new.run_ms, new.output_tokens, new.at)
-    number = db.execute(sql.KEEP_SAMPLE, row).lastrowid
-    if number is None or number % KEPT_SAMPLES == 0:
-        db.execute(sql.TRIM_KEY, {"load_key": new.load_key, "kept": KEPT_SAMPLES})
+    db.execute(sql.KEEP_SAMPLE, (new.load_key, new.model, new.load_ms, new.run_ms, new.output_tokens, new.at))
+    db.execute(sql.TRIM_KEY, {"load_key": new.load_key, "kept": KEPT_SAMPLES})
 
 
 def hand_back(db: sqlite3.Connection, owner: str, seq: int, back: HandBack, following: Hot | None) -> Finished:

@@ -108,7 +108,10 @@ class Wire(asyncio.Protocol):
         """Say that nothing more will be asked: a Go server cancels the handler when it reads that."""
         self.reusable = False
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except OSError:  # reset by the other side, which the loop has not noticed yet
+                self._transport.abort()
 
     def abort(self) -> None:
         """Close at once."""

@@ -114,7 +114,7 @@ class Delivery:
         if die is Die.SILENCE:
             await asyncio.Event().wait()
         if die is Die.CLEAN:
-            return await self.wire.end()
+            return await self.wire.end(whole=False)
         return self.wire.rst() if die is Die.RST else self.wire.fin()
 
 

@@ -59,11 +59,11 @@ class Wire:
         end = b"\r\n" if announced is None else b""
         await self.raw(b"%x\r\n%b%b" % (len(data) if announced is None else announced, data, end))
 
-    async def end(self) -> web.StreamResponse:
-        """The regular end of the body."""
+    async def end(self, *, whole: bool = True) -> web.StreamResponse:
+        """The regular end of the body. One that has not all the bytes it stated ends with the connection."""
         if self._framing is Framing.CHUNKED:
             await self.raw(b"0\r\n\r\n")
-        return Written(keep_alive=self._keep_alive)
+        return Written(keep_alive=self._keep_alive and (whole or self._framing is Framing.CHUNKED))
 
     async def raw(self, data: bytes) -> None:
         """Bytes as they are. Raises ConnectionError when the client is gone."""

@@ -45,17 +45,21 @@ def test_travels_to_the_target(name: str) -> None:
 )
 def test_kept_from_the_client(name: str) -> None:
     for spelled in (name, name.lower(), name.upper()):
-        assert answer_headers({spelled: "x", "ETag": "y"}) == (("etag", "y"),)
+        assert answer_headers(((spelled, "x"), ("ETag", "y"))) == (("etag", "y"),)
 
 
 @pytest.mark.parametrize(
     "name", ["Content-Type", "Content-Length", "Content-Encoding", "Retry-After", "WWW-Authenticate", "Location"]
 )
 def test_travels_to_the_client(name: str) -> None:
-    assert answer_headers({name: "Any Value"}) == ((name.lower(), "Any Value"),)
+    assert answer_headers(((name, "Any Value"),)) == ((name.lower(), "Any Value"),)
 
 
-@pytest.mark.parametrize("passed", [request_headers, answer_headers])
+def of_answer(headers: CIMultiDict[str]) -> Headers:
+    return answer_headers(headers.items())
+
+
+@pytest.mark.parametrize("passed", [request_headers, of_answer])
 def test_what_connection_names_belongs_to_the_hop(passed: Callable[[CIMultiDict[str]], Headers]) -> None:
     headers = CIMultiDict([("Connection", "close, X-One"), ("connection", " x-two "), ("X-One", "1"), ("X-Two", "2")])
     headers["X-Three"] = "3"
@@ -64,7 +68,7 @@ def test_what_connection_names_belongs_to_the_hop(passed: Callable[[CIMultiDict[
 
 def test_a_header_sent_twice_travels_twice_in_order() -> None:
     headers = CIMultiDict([("Accept", "a"), ("X-B", "b"), ("accept", "c")])
-    assert request_headers(headers) == answer_headers(headers) == (("accept", "a"), ("x-b", "b"), ("accept", "c"))
+    assert request_headers(headers) == of_answer(headers) == (("accept", "a"), ("x-b", "b"), ("accept", "c"))
 
 
 def test_value_of_is_the_first_or_nothing() -> None:
@@ -79,7 +83,7 @@ NAMES = st.sampled_from(HOP + PRIVATE + CALLER + WAY + OURS + FRAMING + ["Accept
 
 @given(st.lists(st.tuples(NAMES, st.sampled_from(["", "close", "x-a", "etag, accept"]))))
 def test_filtering_once_is_enough_and_adds_nothing(pairs: list[tuple[str, str]]) -> None:
-    for passed in (request_headers, answer_headers):
+    for passed in (request_headers, of_answer):
         kept = passed(CIMultiDict(pairs))
         assert passed(CIMultiDict(kept)) == kept
         lowered = iter((name.lower(), value) for name, value in pairs)

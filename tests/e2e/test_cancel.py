@@ -85,7 +85,7 @@ async def test_a_job_between_two_attempts_is_cancelled_at_once(stub: StubOllama,
     slow = {"retry_base_seconds": 600, "retry_cap_seconds": 600}
     async with serving(stub.url, tmp_path / "foreman.db", **slow) as foreman:
         await goes_on(foreman)
-        stub.script(GENERATE, [Script(die=Die.FIN)])
+        stub.script(GENERATE, [Script(die=Die.FIN)] * 2)  # the first of them on the kept connection
         job = await handed(foreman, prompt("again later"))
         await foreman.event("job_handed_back", job=job)
         answer = (await call(foreman, "GET", f"/jobs/{job}"))[1]

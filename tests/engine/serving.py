@@ -20,6 +20,9 @@ CHAT = {"model": "llama3", "messages": [{"role": "user", "content": "Why is the 
 # Long enough never to be reached while a test runs, short enough to end one that hangs.
 PATIENCE = 10.0
 
+# Whether jobs travel on kept connections; see the fixture `carried`.
+kept_by_default = True
+
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -136,12 +139,12 @@ def full(stack: ExitStack) -> str:
     return "http://127.0.0.1:{1}".format(*listening.getsockname())
 
 
-def target_at(url: str, *, connect: float = PATIENCE, probe: float = PATIENCE, kept: bool = True) -> Target:
-    return Target(url, connect_timeout=connect, probe_timeout=probe, kept=kept)
+def target_at(url: str, *, connect: float = PATIENCE, probe: float = PATIENCE, kept: bool | None = None) -> Target:
+    return Target(url, connect_timeout=connect, probe_timeout=probe, kept=kept_by_default if kept is None else kept)
 
 
 @asynccontextmanager
-async def talking_to(answer: Answer, *, kept: bool = True) -> AsyncIterator[Target]:
+async def talking_to(answer: Answer, *, kept: bool | None = None) -> AsyncIterator[Target]:
     async with serving(answer) as url, target_at(url, kept=kept) as target:
         yield target
 

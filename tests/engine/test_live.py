@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
 from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, Payload
-from foreman.engine.live import Depth, Live, LiveJobs
+from foreman.engine.depth import Depth
+from foreman.engine.live import Live, LiveJobs
 from foreman.engine.relay import Budget, Head
 
 SMALL = (("num_ctx", 2048),)

@@ -12,9 +12,10 @@ from foreman.core.job import Payload
 from foreman.core.residency import Swap
 from foreman.core.retry import RetryPolicy
 from foreman.engine.clock import SystemClock
+from foreman.engine.exchange import Exchange
 from foreman.engine.patience import DEAD_PROBES, Limits, Patience
 from foreman.engine.poller import Poller
-from foreman.engine.target import Exchange, Target
+from foreman.engine.target import Target
 from foreman.testing import Die, Ending, Script, StubOllama
 from tests.engine.serving import target_at
 

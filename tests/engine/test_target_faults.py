@@ -24,6 +24,8 @@ from tests.engine.serving import (
     target_at,
 )
 
+pytestmark = pytest.mark.usefixtures("carried")
+
 NO_HEAD: dict[str, tuple[type[TargetError], Answer]] = {
     "closed": (TargetLost, saying(b"")),
     "reset": (TargetLost, saying(reset=True)),
@@ -33,7 +35,7 @@ NO_HEAD: dict[str, tuple[type[TargetError], Answer]] = {
     "binary": (TargetGarbled, saying(bytes(range(256)))),
     "no number": (TargetGarbled, saying(b"HTTP/1.1 OK 200\r\n\r\n")),
     "a header without a colon": (TargetGarbled, saying(OK + b"what\r\n\r\n")),
-    "a header of 20 KB": (TargetGarbled, saying(OK + b"X: " + b"x" * 20_000 + b"\r\n\r\n")),
+    "a header of 100 KB": (TargetGarbled, saying(OK + b"X: " + b"x" * 100_000 + b"\r\n\r\n")),
     "no length": (TargetGarbled, saying(OK + b"Content-Length: many\r\n\r\n")),
     "two lengths": (TargetGarbled, saying(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nok")),
     "a length and chunks": (TargetGarbled, saying(CHUNKED[:-2] + b"Content-Length: 2\r\n\r\nok")),
@@ -137,7 +139,6 @@ async def test_a_fault_after_the_head(fault: str) -> None:
         with suppress(TargetCut):
             while True:
                 got += await exchange.read(PATIENCE)
-                assert not exchange.ended
         assert got.startswith(body)
         assert exchange.ended
         with pytest.raises(TargetCut):

@@ -1,4 +1,4 @@
-"""`python -m bench.passthrough --target URL`: a plain aiohttp pass-through, without a queue and without a database.
+"""`python -m bench.servers.passthrough --target URL`: a plain aiohttp pass-through, no queue, no database.
 
 What anybody would write on a good afternoon, and so the yardstick: it is what foreman would cost if it did nothing.
 """
@@ -59,7 +59,9 @@ async def serve(target: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.passthrough", description="A plain aiohttp pass-through.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.servers.passthrough", description="A plain aiohttp pass-through."
+    )
     parser.add_argument("--target", required=True, metavar="URL")
     with asyncio.Runner(loop_factory=loop_factory("uvloop")) as runner:
         runner.run(serve(parser.parse_args(argv).target.rstrip("/")))

@@ -1,0 +1,1 @@
+"""From times to figures: pure arithmetic, the budget, and how both are shown."""

@@ -1,0 +1,1 @@
+"""`python -m bench load`: put any Ollama or foreman under load, within bounds."""

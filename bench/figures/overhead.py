@@ -88,7 +88,7 @@ def _ratios(run: Run, alone: Collection[str]) -> Section:
     head = (
         "workload",
         "added first token, x nginx",
-        "x pass-through",
+        "added first token, x pass-through",
         "chunk delay, x nginx",
         "CPU, x nginx",
         "CPU, x pass-through",

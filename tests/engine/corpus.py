@@ -1,6 +1,7 @@
 """Raw answers of a target, good and hostile, and what must come of each.
 
-Where aiohttp's client makes something else of an answer, and both are right, the entry says what and why.
+Where aiohttp's client makes something else of an answer, and foreman need not, the entry says what and why. A job is
+never sent with HEAD, so there is no answer to one here.
 """
 
 import re

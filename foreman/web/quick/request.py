@@ -16,6 +16,8 @@ from foreman.core.ollama import QUEUED_PATHS
 # What is longer takes the other way, which reads it piece by piece.
 HEAD_BYTES: Final = 16 * 1024
 BODY_BYTES: Final = 64 * 1024
+# What aiohttp takes; with more, it refuses.
+FIELDS: Final = 128
 
 # A transcription is a form, and long.
 JOB_PATHS: Final = frozenset(QUEUED_PATHS) - {"/v1/audio/transcriptions"}
@@ -25,7 +27,8 @@ _BEGINNINGS: Final = (b"POST /api/", b"POST /v1/", b"GET /api/tags ", b"GET /v1/
 _UNUSUAL: Final = frozenset(
     {
         *("transfer-encoding", "content-encoding", "expect", "upgrade", "te", "trailer", "range", "if-range"),
-        *("origin", "sec-fetch-site", "access-control-request-method", "http2-settings"),
+        *("origin", "sec-fetch-site", "access-control-request-method"),
+        *("proxy-connection", "http2-settings", "sec-websocket-key1"),
     }
 )
 
@@ -62,7 +65,9 @@ class _Head:
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.decode("latin-1"), value.decode("utf-8", "surrogateescape")))
+        # The parser takes away the space before a value, and leaves what is behind it.
+        text = value.rstrip(b" \t").decode("utf-8", "surrogateescape")
+        self.headers.append((name.decode("latin-1"), text))
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -71,16 +76,17 @@ class _Head:
 def read(data: bytes) -> QuickRequest | Reading:
     """The request that `data` begins with."""
     end = data.find(b"\r\n\r\n") + 4
-    if end < 4:
-        fits = len(data) <= HEAD_BYTES and data.startswith(_BEGINNINGS)
-        return Reading.MORE if fits else Reading.UNUSUAL
-    if end > HEAD_BYTES or not data.startswith(_BEGINNINGS):
+    head = data if end < 4 else data[:end]
+    if len(head) > HEAD_BYTES or not _begins(head):
         return Reading.UNUSUAL
-    head = data[:end]
     # One line a field: no lone line feeds, no folding.
     if head.count(b"\n") != head.count(b"\r\n") or b"\n " in head or b"\n\t" in head or b"\0" in head:
         return Reading.UNUSUAL
-    return _ordinary(head, data)
+    return Reading.MORE if end < 4 else _ordinary(head, data)
+
+
+def _begins(head: bytes) -> bool:
+    return head.startswith(_BEGINNINGS) or any(beginning.startswith(head) for beginning in _BEGINNINGS)
 
 
 def _ordinary(head: bytes, data: bytes) -> QuickRequest | Reading:
@@ -90,9 +96,9 @@ def _ordinary(head: bytes, data: bytes) -> QuickRequest | Reading:
         parser.feed_data(head)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return Reading.UNUSUAL
-    if not found.complete or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
-        return Reading.UNUSUAL
     path, method = found.url.decode("latin-1"), parser.get_method().decode("latin-1")
+    if not found.complete or not head.startswith(f"{method} {path} HTTP/1.1\r\n".encode("latin-1")):
+        return Reading.UNUSUAL
     length = _length(found.headers, method)
     if length is None or path not in (JOB_PATHS if method == "POST" else CACHED_PATHS):
         return Reading.UNUSUAL
@@ -104,14 +110,15 @@ def _ordinary(head: bytes, data: bytes) -> QuickRequest | Reading:
 
 def _length(headers: list[tuple[str, str]], method: str) -> int | None:
     """How long the body is; None where that is not plain, or too long."""
-    names = [name.lower() for name, _ in headers]
-    if not _UNUSUAL.isdisjoint(names) or names.count("host") != 1:
+    fields = {name.lower(): value for name, value in headers}
+    # A field that comes twice is one for some readers, the first or the last for others.
+    if len(fields) != len(headers) or len(fields) > FIELDS or "host" not in fields or not _UNUSUAL.isdisjoint(fields):
         return None
+    if fields.get("connection", "keep-alive").lower() != "keep-alive":
+        return None
+    stated = fields.get("content-length")
     if method == "GET":
-        return None if "content-length" in names else 0
-    if names.count("content-length") != 1:
-        return None
-    stated = headers[names.index("content-length")][1]
-    if not (stated.isascii() and stated.isdigit() and len(stated) <= 5):
+        return 0 if stated is None else None
+    if stated is None or not (stated.isascii() and stated.isdigit() and len(stated) <= 5):
         return None
     return int(stated) if int(stated) <= BODY_BYTES else None

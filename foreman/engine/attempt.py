@@ -68,12 +68,20 @@ class Attempt:
         except TargetError as error:
             return await self._failed(error)
 
+    async def leave(self) -> None:
+        """Give up a request that was sent ahead and not taken up."""
+        exchange, self._start.exchange = self._start.exchange, None
+        if exchange is not None:
+            async with self._patience.ending(exchange):
+                pass
+
     # -- working
 
     async def _send(self) -> Result:
         sent = self._clock.monotonic()
         self._live.state = JobState.WORKING
-        async with self._patience.ending(self._target.exchange(self._claim.payload)) as exchange:
+        ahead, self._start.exchange = self._start.exchange, None
+        async with self._patience.ending(ahead or self._target.exchange(self._claim.payload)) as exchange:
             head = await self._patience.head(exchange)
             if not await self._start.on_disk():
                 return self.handed_back()

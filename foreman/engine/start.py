@@ -9,16 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from foreman.core.job import Claim, Job, JobState, NewJob
+from foreman.engine.exchange import Exchange
 from foreman.engine.live import Live
 
 
 @dataclass(slots=True, eq=False)
 class Start:
-    """`written` tells whether the store has the claim; None where it was there from the beginning."""
+    """`written` tells whether the store has the claim; None where it was there from the beginning.
+
+    `exchange` is the request where it was sent ahead; who takes it up, ends it.
+    """
 
     live: Live
     claim: Claim
     written: asyncio.Future[bool] | None = None
+    exchange: Exchange | None = None
 
     async def on_disk(self) -> bool:
         """Wait for the claim to be on disk. False: it never will be, and the job is not the worker's to run."""

@@ -103,7 +103,7 @@ class Worker:
         if self._poller.reachable is False or str(job.load_key) not in self.hot().load_keys:
             return False
         claim = begun(job, 0, job.created_at)
-        self._handed = Start(live, claim, written)
+        self._handed = Start(live, claim, written, self._target.exchange(job.payload))
         self._jobs.begun(live, claim)
         self._jobs.wake.set()
         return True
@@ -211,16 +211,19 @@ class Worker:
             live.attempt = None
 
     async def _settle(self, live: Live, attempt: Attempt, outcome: Outcome) -> Start | None:
-        live.relay.finish(attempt.error)
         chosen = self._chosen()
         if chosen is None:
+            live.relay.finish(attempt.error)
             finished = await self._finish(live, attempt, outcome, self._following())
             return None if finished.next is None else Start(self._jobs.taken(finished.next), finished.next)
         following, job = chosen
+        # Before anything else: until then the target has nothing to do.
+        ahead = self._target.exchange(job.payload)
+        live.relay.finish(attempt.error)
         claim = begun(job, following.seq, outcome.at)
         self._jobs.begun(following, claim)
         written = asyncio.create_task(self._finish_and_claim(live, attempt, outcome, following))
-        return Start(following, claim, written)
+        return Start(following, claim, written, ahead)
 
     async def _finish_and_claim(self, live: Live, attempt: Attempt, outcome: Outcome, following: Live) -> bool:
         finished = await self._finish(live, attempt, outcome, Chosen(following.seq))

@@ -149,15 +149,24 @@ async def test_an_unload_is_seen_at_once(stub: StubOllama, front: Front) -> None
     assert len(stub.ledger.on("/api/chat")) == 1
 
 
-async def test_a_client_has_nothing_of_an_answer_before_its_job_is_on_disk(stub: StubOllama, front: Front) -> None:
+async def test_a_client_has_nothing_of_an_answer_before_its_job_is_on_disk(
+    stub: StubOllama, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The job is begun while it is written: the target has said everything before the client hears a word."""
+    worker, rested = front.engine._worker, asyncio.Event()
+    rest = worker._rest
+
+    async def resting(pause: float | None) -> None:
+        rested.set()
+        await rest(pause)
+
+    monkeypatch.setattr(worker, "_rest", resting)
     assert await asked(front, "/api/generate", HELLO) == (200, None)
     store = front.engine.store
     assert isinstance(store, SqliteStore)
     reader, writer = await asyncio.open_connection("127.0.0.1", URL(front.url).port)
     async with asyncio.timeout(10):
-        while not front.engine._worker._resting:
-            await asyncio.sleep(0)
+        await rested.wait()
     async with held(store):
         body = orjson.dumps(HELLO | {"prompt": "again"})
         writer.write(b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n")

@@ -237,9 +237,15 @@ class Worker:
         """A job that was begun is not the worker's: somebody cancelled it in the same moment, most likely."""
         job = await self._persist(lambda: self._store.get(live.id))
         self._jobs.unclaimed(live)
-        if job is None or job.state in FINISHED:
-            live.relay.finish(JobCancelled("the job was cancelled"))
-            self._jobs.gone(live, JobState.CANCELLED if job is None else job.state)
+        if job is not None and job.state not in FINISHED:
+            self._send_away(live)
+            return
+        live.relay.finish(JobCancelled("the job was cancelled"))
+        self._jobs.gone(live, JobState.CANCELLED if job is None else job.state)
+        log_event(
+            log, logging.INFO, "job_finished", f"job {live.state}",
+            job=live.id, model=live.model, path=live.path, client=live.client, outcome=live.state,
+        )  # fmt: skip
 
     async def _finish(self, live: Live, attempt: Attempt, outcome: Outcome, following: Hot | Chosen | None) -> Finished:
         finished = await self._persist(lambda: self._store.finish(live.seq, outcome, following))

@@ -375,7 +375,7 @@ STEPS = SUBMIT | WORK | WORK | MEANWHILE
 PROCESS = st.lists(STEPS, min_size=30, max_size=60)
 
 
-@settings(max_examples=100, deadline=None, phases=set(Phase) - {Phase.explain})
+@settings(max_examples=60, deadline=None, phases=set(Phase) - {Phase.explain})
 @given(PROCESS, RESTART, PROCESS)
 def test_a_choice_is_the_claim_of_the_store_whatever_happens(first: Any, restart: Any, second: Any) -> None:
     choices = Choices()

@@ -1,6 +1,7 @@
 """The next job is chosen while the last one is written: what leaves when, and what becomes of it in trouble."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,15 +9,19 @@ from typing import Any
 
 import pytest
 
+from foreman.app import engine_of
+from foreman.config import Settings
 from foreman.core.errors import Draining, JobCancelled, StorageFull
 from foreman.core.job import Chosen, Hot, JobState, Outcome
 from foreman.engine import steps, worker
+from foreman.engine.clock import SystemClock
 from foreman.engine.intake import Ticket
 from foreman.engine.live import Live
 from foreman.engine.store import Finished
 from foreman.testing import Script, StubOllama
 from tests.engine.running import (
     GENERATE,
+    PATIENCE,
     Running,
     after_a_crash,
     answer,
@@ -103,7 +108,10 @@ async def test_a_client_that_leaves_before_the_commit(work: Running) -> None:
     ]
 
 
-async def test_a_cancel_that_is_written_before_the_choice_is(work: Running, packing: threading.Event) -> None:
+async def test_a_cancel_that_is_written_before_the_choice_is(
+    work: Running, packing: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "foreman.engine.worker")
     first, second, third = await work.lined_up("first", "second", "third", **LONG)
     work.stub.script(GENERATE, [Script(hold=0)])
     work.stub.release(GENERATE)
@@ -117,6 +125,8 @@ async def test_a_cancel_that_is_written_before_the_choice_is(work: Running, pack
     assert await answer(third)
     await work.settled()
     assert (living(second).state, living(second).attempts) == (JobState.CANCELLED, 0)
+    fields = [vars(record)["fields"] for record in caplog.records if vars(record)["event"] == "job_finished"]
+    assert [each["outcome"] for each in fields if each["job"] == second.id] == ["cancelled"]
     assert [(job.state, job.attempts) for job in await work.stored()] == [
         (JobState.DONE, 1),
         (JobState.CANCELLED, 0),
@@ -139,6 +149,44 @@ async def test_where_the_end_finds_no_job_any_more_the_next_stays_queued_and_is_
     assert (job.id, job.state, job.attempts) == (second.id, JobState.DONE, 1)
     # Nobody has had a byte of the first try.
     assert len(work.seen("second")) == 2
+
+
+async def test_where_that_happens_in_a_stop_who_waits_is_sent_away(work: Running, packing: threading.Event) -> None:
+    first, second = await work.lined_up("first", "second", **LONG)
+    work.stub.script(GENERATE, [Script(hold=0)])
+    work.stub.release(GENERATE)
+    entry = await work.at_target("second")
+    await work.store._writer.run(lambda db: db.execute("DELETE FROM jobs WHERE id=?", (first.id,)))
+    draining = asyncio.create_task(work.engine.drain(asyncio.Event()))
+    await asyncio.sleep(0)
+    packing.set()
+    with pytest.raises(Draining):
+        await answer(second)
+    await work.left(entry)
+    await draining
+    assert await answer(first)
+    assert [(job.state, job.attempts) for job in await work.stored()] == [(JobState.QUEUED, 0)]
+
+
+async def test_an_error_that_nobody_thought_of_ends_the_process_at_once(
+    stub: StubOllama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("odd")
+
+    async with engine_of(Settings(target=stub.url, db=tmp_path / "foreman.db"), SystemClock()) as engine:
+        await engine.start()
+        working = asyncio.create_task(engine.run())
+        await engine.pause(True)
+        first, _ = await engine.submit_many([asked("first"), asked("second")])
+        stub.script(GENERATE, [Script(), Script(), Script(hold=0)])  # the load, the first, and the second for ever
+        monkeypatch.setattr(steps, "claim_chosen", fail)
+        await engine.pause(False)
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.timeout(PATIENCE):
+                await working
+        assert caught.group_contains(RuntimeError, match="odd")
+        assert not first.ended.is_set()
 
 
 async def test_where_the_end_cannot_be_written_the_next_waits_for_the_store_too(

@@ -32,8 +32,8 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
 
     def wire(self, host: str) -> bytes:
-        head = f"{self.method} {self.path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(self.body)}\r\n"
-        kind = "Content-Type: application/json\r\n" if self.body else ""
+        head = f"{self.method} {self.path} HTTP/1.1\r\nHost: {host}\r\n"
+        kind = f"Content-Type: application/json\r\nContent-Length: {len(self.body)}\r\n" if self.body else ""
         more = "".join(f"{name}: {value}\r\n" for name, value in self.headers)
         return f"{head}{kind}{more}\r\n".encode() + self.body
 

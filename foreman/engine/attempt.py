@@ -59,7 +59,8 @@ class Attempt:
     async def run(self) -> Result:
         """Run to an end. Raises CancelledError only where its task is cancelled."""
         try:
-            refusal = await self._loading.run()
+            # What was sent ahead needs nothing to be loaded.
+            refusal = await self._loading.run() if self._start.exchange is None else None
             if self._live.cancelled:
                 return self.cancelled()
             if refusal is None:

@@ -176,7 +176,10 @@ class Worker:
         live.taken_at = self._clock.monotonic()
         attempt = Attempt(start, self._target, self._poller, self._clock, self._limits)
         attempt.working = partial(self._note_working, live)
-        result = await self._supervised(start, attempt)
+        try:
+            result = await self._supervised(start, attempt)
+        finally:
+            await attempt.leave()
         if not await start.on_disk():
             return None
         if isinstance(result, HandBack) and live.cancelled:

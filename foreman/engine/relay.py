@@ -107,8 +107,9 @@ class Relay:
         self._chunks.append(chunk)
         self.size += len(chunk)
         self.held += len(chunk)
-        self._budget.take(self, len(chunk))
+        # First the readers: who pours has had the chunk before anybody asks who is behind.
         self._wake()
+        self._budget.take(self, len(chunk))
 
     def finish(self, error: ForemanError | None = None) -> None:
         """No byte follows. With an error, every reader gets it after the last byte. Later calls change nothing."""
@@ -274,7 +275,7 @@ class Reader:
 
     def _pour(self) -> None:
         take, first = self._take, self.at
-        while take is not None and not self._held and (chunk := self._next()) is not None:
+        while take is not None and not self._held and not self._cut and (chunk := self._next()) is not None:
             if chunk:
                 take(chunk)
         if self.at != first:

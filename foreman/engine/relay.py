@@ -284,7 +284,7 @@ class Reader:
 
     def _next(self) -> bytes | None:
         """What there is of the bytes that follow; empty where all of it is to be left out."""
-        if (found := self._relay.chunks_from(self.at)) is None:
+        if self._cut or (found := self._relay.chunks_from(self.at)) is None:
             return None
         chunk, self.at = found
         skipped = min(self._skip, len(chunk))

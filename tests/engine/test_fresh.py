@@ -122,6 +122,17 @@ def test_what_is_to_end_is_not_chosen(asked: str) -> None:
     assert jobs.chosen(hot_of([A])) == (other if asked == "and it is gone" else None)
 
 
+def test_one_that_was_begun_in_vain_stands_where_it_stood_and_is_left_to_the_store() -> None:
+    jobs = LiveJobs(Budget(1))
+    live, new = known(jobs, 1)
+    jobs.queued(live, new)
+    jobs.begun(live, begun(new, 1, 5_000))
+    assert (jobs.running, live.state, live.attempts, jobs.depth.total) == (live, JobState.LOADING, 1, 1)
+    jobs.unclaimed(live)
+    assert (jobs.running, live.state, live.attempts, jobs.depth.total) == (None, JobState.QUEUED, 0, 1)
+    assert jobs.chosen(hot_of([A])) is None
+
+
 def hot_of(keys: Iterable[LoadKey]) -> Hot:
     return Hot(tuple(map(str, keys)), tuple(key.model for key in keys))
 

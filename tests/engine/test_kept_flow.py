@@ -274,7 +274,11 @@ async def test_what_was_not_sent_wholly_is_given_up_without_a_wait() -> None:
     async with talking_to(server) as target:
         exchange = begun(target, bytes(MUCH))
         await server.reached.wait()
+        sending = (await wire_of(exchange))._sending
+        assert sending is not None
         assert await exchange.abort(0.0)
+        with pytest.raises(asyncio.CancelledError):
+            await sending
         await server.left.wait()
 
 

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foreman.core.errors import Draining, JobCancelled, StorageFailed, StorageFull
-from foreman.core.job import Hot, JobState, LoadKey, Mode
+from foreman.core.job import ACTIVE, Hot, JobState, LoadKey, Mode, NewJob
 from foreman.engine import migrations, statements, steps
 from foreman.engine.clock import millis
 from foreman.engine.live import LiveJobs
 from foreman.engine.relay import Budget
 from foreman.engine.start import Start, begun
+from foreman.engine.store import Submitted
 from foreman.testing import Ending, Script, StubOllama
 from tests.engine.running import (
     GENERATE,
@@ -59,7 +60,7 @@ JOBS = st.builds(
 
 
 @given(JOBS, st.integers(0, 3))
-def test_it_is_what_the_store_makes_of_the_first_claim(job: Any, waited: int) -> None:
+def test_it_is_what_the_store_makes_of_the_first_claim(job: NewJob, waited: int) -> None:
     now = job.created_at + waited
     for claimed in (False, True):
         with sqlite3.connect(":memory:", isolation_level=None) as db:
@@ -126,7 +127,10 @@ async def test_nothing_leaves_before_the_row_is_on_disk(work: Running) -> None:
     # Who follows all jobs hears of it, but not before it is there to be looked at either.
     events = work.engine.events.since(told)
     assert events is not None
-    assert {event.live for event in events} == {live}
+    begun_, working, done = events
+    assert (begun_.live, begun_.attempts, begun_.output_bytes) == (live, 1, 0)
+    assert begun_.state in ACTIVE
+    assert (working.state, done.state) == (JobState.WORKING, JobState.DONE)
     await work.settled()
 
 
@@ -328,6 +332,76 @@ async def test_of_two_at_once_only_one_is_begun(work: Running) -> None:
     await asyncio.gather(*map(answer, tickets))
     await work.settled()
     assert work.stub.ledger.max_concurrent == 1
+
+
+async def test_one_that_came_a_moment_before_and_is_not_begun_goes_first(work: Running) -> None:
+    async with held(work.store):
+        asking = []
+        for submission in (asked("first", idem_key="k", hash=b"h"), asked("second")):
+            asking.append(asyncio.create_task(work.engine.submit(submission)))
+            await asyncio.sleep(0)
+        assert [live.state for live in work.jobs] == [JobState.QUEUED] * 2
+        assert work.jobs.running is None
+    for ticket in await asyncio.gather(*asking):
+        assert await answer(ticket)
+    assert [entry.number for entry in (*work.seen("first"), *work.seen("second"))] == sorted(
+        entry.number for prompt in ("first", "second") for entry in work.seen(prompt)
+    )
+    await work.settled()
+
+
+async def test_nothing_is_begun_before_the_worker_has_seen_what_it_was_woken_for(
+    work: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, claims = work.store.submit, []
+
+    async def told(job: NewJob, claimed_at: int | None = None) -> Submitted:
+        claims.append(claimed_at)
+        return await submit(job, claimed_at)
+
+    monkeypatch.setattr(work.store, "submit", told)
+    work.jobs.wake.set()
+    assert await answer(await work.engine.submit(asked("sky")))
+    assert claims == [None]
+    await work.settled()
+
+
+async def turns() -> None:
+    """Let everybody do what can be done without waiting."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class Slow:
+    """An attempt that takes its time to let go of the target."""
+
+    def __init__(self) -> None:
+        self.letting_go, self.let_go = asyncio.Event(), asyncio.Event()
+
+    async def run(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.letting_go.set()
+            await self.let_go.wait()
+
+    def cancelled(self) -> str:
+        return "cancelled"
+
+
+async def test_what_is_let_go_of_already_is_not_hurried_by_a_write_that_fails(work: Running) -> None:
+    start, slow = made(), Slow()
+    start.written = asyncio.get_running_loop().create_future()
+    running_ = asyncio.create_task(work.engine._worker._supervised(start, slow))  # type: ignore[arg-type]
+    await turns()
+    assert start.live.attempt is not None
+    start.live.attempt.cancel()
+    await slow.letting_go.wait()
+    start.written.set_result(False)
+    await turns()
+    assert not running_.done()
+    slow.let_go.set()
+    assert await running_ == "cancelled"  # type: ignore[comparison-overlap]
 
 
 async def test_a_crash_before_the_commit_leaves_nothing_to_be_run_again(work: Running, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ async def test_a_cancel_that_is_written_before_the_choice_is(work: Running, pack
     assert await answer(first)
     assert await answer(third)
     await work.settled()
-    assert living(second).state is JobState.CANCELLED
+    assert (living(second).state, living(second).attempts) == (JobState.CANCELLED, 0)
     assert [(job.state, job.attempts) for job in await work.stored()] == [
         (JobState.DONE, 1),
         (JobState.CANCELLED, 0),
@@ -197,6 +197,18 @@ async def test_nothing_is_begun_ahead_of_a_store_that_takes_no_writes(work: Runn
         assert await answer(ticket)
     assert isinstance(ends.following[0], Hot)
     await work.settled()
+
+
+async def test_a_stop_takes_no_further_job(work: Running, ends: Ends) -> None:
+    first, second = await work.lined_up("first", "second")
+    draining = asyncio.create_task(work.engine.drain(asyncio.Event()))
+    with pytest.raises(Draining):
+        await answer(second)
+    work.stub.release(GENERATE)
+    assert await answer(first)
+    await draining
+    assert (ends.following, work.seen("second")) == ([None], [])
+    assert await work.store.depth() == work.jobs.depth.counts == {("llama3:latest", "llama3:latest"): 1}
 
 
 async def test_a_pause_between_two_jobs(work: Running, ends: Ends) -> None:

@@ -72,7 +72,8 @@ class QuickOutlet:
             self._reader = None
 
     async def end(self) -> None:
-        self._transport.write(self._head + b"0\r\n\r\n" if self._chunked else self._head)
+        if not self._transport.is_closing():
+            self._transport.write(self._head + b"0\r\n\r\n" if self._chunked else self._head)
         self._head = b""
         self.whole = True
         while self._held:
@@ -90,10 +91,13 @@ class QuickOutlet:
         """A whole answer that is no job's."""
         body = response.body if isinstance(response.body, bytes) else b""
         headers = (*response.headers.items(), ("Content-Length", str(len(body))))
-        self._transport.write(head_of(response.status, headers, self._common) + body)
+        if not self._transport.is_closing():
+            self._transport.write(head_of(response.status, headers, self._common) + body)
         self.begun = self.whole = True
 
     def _put(self, chunk: bytes) -> None:
+        if self._transport.is_closing():
+            return  # the client is gone, and the end of this task is on its way
         head, self._head = self._head, b""
         if self._chunked and chunk:
             self._transport.write(b"%b%x\r\n%b\r\n" % (head, len(chunk), chunk))

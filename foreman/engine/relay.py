@@ -276,7 +276,7 @@ class Reader:
 
     def _pour(self) -> None:
         take, first = self._take, self.at
-        while take is not None and not self._held and not self._cut and (chunk := self._next()) is not None:
+        while take is not None and not self._held and (chunk := self._next()) is not None:
             if chunk:
                 take(chunk)
         if self.at != first:

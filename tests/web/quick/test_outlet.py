@@ -36,6 +36,9 @@ class Sink(asyncio.Transport):
         if len(self.writes) == self.full and self.outlet is not None:
             self.outlet.hold(True)
 
+    def is_closing(self) -> bool:
+        return self.closed
+
     def close(self) -> None:
         self.closed = True
 
@@ -202,6 +205,21 @@ async def test_who_is_gone_is_written_nothing() -> None:
     await outlet.begin(200, TYPED)
     outlet.give_up()
     assert (sink.writes, sink.closed, outlet.whole) == ([], True, False)
+
+
+async def test_a_connection_that_is_closing_is_written_nothing() -> None:
+    sink, outlet = opened()
+    relay, reader = relayed(b"one")
+    await outlet.begin(200, TYPED)
+    relaying = await waiting(outlet.relay(reader, unnoted, None))
+    sink.close()
+    relay.feed(b"two")
+    relay.finish()
+    assert await relaying is True
+    await outlet.end()
+    await outlet.break_off(b"!")
+    outlet.send(web.Response())
+    assert len(sink.writes) == 1
 
 
 async def test_an_answer_that_is_no_jobs_is_one_write() -> None:

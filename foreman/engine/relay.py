@@ -107,8 +107,9 @@ class Relay:
         self._chunks.append(chunk)
         self.size += len(chunk)
         self.held += len(chunk)
-        self._budget.take(self, len(chunk))
+        # First the readers: who pours has had the chunk before anybody asks who is behind.
         self._wake()
+        self._budget.take(self, len(chunk))
 
     def finish(self, error: ForemanError | None = None) -> None:
         """No byte follows. With an error, every reader gets it after the last byte. Later calls change nothing."""
@@ -193,7 +194,7 @@ class Relay:
 class Reader:
     """One reader's place in a relay. `leave()` must be called in the end, whatever happens."""
 
-    __slots__ = ("_cut", "_held", "_poured_at", "_relay", "_skip", "_take", "_waiter", "at")
+    __slots__ = ("_clock", "_cut", "_held", "_poured_at", "_relay", "_skip", "_take", "_waiter", "at")
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
@@ -202,6 +203,7 @@ class Reader:
         self._cut = False
         self._held = False
         self._take: Callable[[bytes], None] | None = None
+        self._clock: Callable[[], float]  # while it pours
         self._poured_at = 0.0
         self.at = 0
 
@@ -247,7 +249,7 @@ class Reader:
 
         True after the last byte; False where none came for `patience` seconds. Raises as `chunk` does.
         """
-        clock = asyncio.get_running_loop().time
+        clock = self._clock = asyncio.get_running_loop().time
         self._take, self._poured_at = take, clock()
         try:
             while True:
@@ -278,7 +280,7 @@ class Reader:
             if chunk:
                 take(chunk)
         if self.at != first:
-            self._poured_at = asyncio.get_running_loop().time()
+            self._poured_at = self._clock()
 
     def _next(self) -> bytes | None:
         """What there is of the bytes that follow; empty where all of it is to be left out."""

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from foreman.config import Settings, read_api_key
 from foreman.core.residency import Swap
 from foreman.core.retry import RetryPolicy
+from foreman.engine import collector
 from foreman.engine.clock import Clock, SystemClock, millis
 from foreman.engine.engine import Engine, Rules
 from foreman.engine.ids import new_id
@@ -80,6 +81,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         guard = Guard(settings.allowed_hosts, settings.allowed_origins, key)
         app, quick = application(settings, engine, guard), settings.http_server == "quick"
         async with listening(app, settings.listen, quick=quick) as url:
+            collector.settle()
             await _until_signalled(engine, lambda: ready(url))
         await engine.settled()
 
@@ -94,6 +96,7 @@ async def _until_signalled(engine: Engine, ready: Callable[[], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled)
     running = asyncio.create_task(engine.run(), name="engine")
+    tidying = asyncio.create_task(collector.tidy(engine.jobs, engine.clock), name="collector")
     asked = asyncio.create_task(stop.wait())
     ready()
     await asyncio.wait((running, asked), return_when=asyncio.FIRST_COMPLETED)
@@ -104,5 +107,6 @@ async def _until_signalled(engine: Engine, ready: Callable[[], None]) -> None:
         running.cancel()
         await asyncio.wait((running,))
     asked.cancel()
+    tidying.cancel()
     if not running.cancelled():
         running.result()

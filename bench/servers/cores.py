@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 
 def available_cores() -> list[int]:
@@ -14,8 +15,12 @@ def available_cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
 
 
+@cache
 def shared_out() -> tuple[list[int], list[int]]:
-    """The cores of the target and the client, and those of the subjects."""
+    """The cores of the target and the client, and those of the subjects.
+
+    Told once: who is kept on the one half by then would share that out again.
+    """
     cores = available_cores()
     return cores[:-1] or cores, cores[-1:]
 

@@ -52,9 +52,12 @@ def _run(line: flags.CommandLine) -> int:
 
         return ask(line.ask, configured)
     check_exposure(configured.settings)
-    from foreman.cli.serve import serve
+    from foreman.engine import collector
 
-    return serve(configured, line.stub_if_absent)
+    with collector.resting():
+        from foreman.cli.serve import serve
+
+        return serve(configured, line.stub_if_absent)
 
 
 def _fail(error: StartupError) -> int:

@@ -7,6 +7,7 @@ keep the process from ever ending, and the last connection to close is the one t
 import asyncio
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -17,7 +18,7 @@ import aiosqlite
 
 from foreman.core.errors import StorageFailed, StoreUnusable
 from foreman.core.estimate import Sample
-from foreman.core.job import Answer, Chosen, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome, Payload
+from foreman.core.job import Answer, Chosen, Claim, HandBack, Hot, Job, JobState, LoadKey, NewJob, Outcome, Payload
 from foreman.core.order import Waiting
 from foreman.engine import database, statements, steps
 from foreman.engine.store import Attempt, Finished, JobFilter, StoreUsage, Submitted
@@ -187,7 +188,10 @@ class SqliteStore:
         return [Sample(*row) for row in await self._read(statements.SAMPLES)]
 
     async def depth(self) -> dict[tuple[str, str], int]:
-        return {(model, load_key): count for model, load_key, count in await self._read(statements.DEPTH)}
+        counts: Counter[tuple[str, str]] = Counter()
+        for load_key, count in await self._read(statements.DEPTH):
+            counts[LoadKey.parse(load_key).model, load_key] += count
+        return counts
 
     async def next_due(self) -> int | None:
         return await self._number(statements.NEXT_DUE)

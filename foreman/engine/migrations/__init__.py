@@ -6,7 +6,6 @@ the new one. Knows nothing of how the database is used.
 """
 
 import sqlite3
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +17,7 @@ APPLICATION_ID: Final = 0x46524D4E
 
 def steps() -> tuple[str, ...]:
     """The SQL of every step; the first one makes version 1."""
-    found = sorted((step for step in files(__name__).iterdir() if step.name.endswith(".sql")), key=lambda s: s.name)
-    return tuple(step.read_text(encoding="utf-8") for step in found)
+    return tuple(step.read_text(encoding="utf-8") for step in sorted(Path(__file__).parent.glob("*.sql")))
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:

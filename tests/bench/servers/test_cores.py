@@ -21,3 +21,9 @@ def test_a_process_is_pinned_and_let_go() -> None:
     assert os.sched_getaffinity(0) == before
     with pinned([]):
         assert os.sched_getaffinity(0) == before
+
+
+def test_the_subjects_keep_their_core_while_the_bench_is_pinned_to_the_others() -> None:
+    shares = shared_out()
+    with pinned(shares[0]):
+        assert shared_out() == shares

@@ -83,6 +83,10 @@ class Watch:
         if self._framing is Framing.WHOLE:
             self._keep(chunk)
             return
+        if self._last == b"\n" and not self._open and len(chunk) <= MAX_KEPT:
+            # Whole lines, as nearly all of a stream comes.
+            self._note(chunk[:-1].split(b"\n"))
+            return
         first, *rest = chunk.split(b"\n")
         self._keep(first)
         if rest:
@@ -114,8 +118,10 @@ class Watch:
     def _note(self, lines: list[bytes]) -> None:
         """Keep the last of the lines that say something: in NDJSON all but blank ones, else the `data` fields."""
         if self._framing is Framing.NDJSON:
-            telling = [line for line in lines if line and not line.isspace()][-1:]
-            self._lines = telling or self._lines
+            for line in reversed(lines):
+                if line and not line.isspace():
+                    self._lines = [line]
+                    break
             return
         for line in lines:
             if line.startswith(_DATA):

@@ -104,12 +104,14 @@ class Relay:
         self._wake()
 
     def feed(self, chunk: bytes) -> None:
+        number, size = self._base + len(self._chunks), len(chunk)
         self._chunks.append(chunk)
-        self.size += len(chunk)
-        self.held += len(chunk)
+        self.size += size
+        self.held += size
         # First the readers: who pours has had the chunk before anybody asks who is behind.
-        self._wake()
-        self._budget.take(self, len(chunk))
+        for reader in self._readers:
+            reader.fed(chunk, number)
+        self._budget.take(self, size)
 
     def finish(self, error: ForemanError | None = None) -> None:
         """No byte follows. With an error, every reader gets it after the last byte. Later calls change nothing."""
@@ -301,6 +303,16 @@ class Reader:
     def cut(self) -> None:
         self._cut = True
         self.wake()
+
+    def fed(self, chunk: bytes, number: int) -> None:
+        """The chunk of this number has come."""
+        take = self._take
+        if take is None or self._held or self._skip or self.at != number:
+            self.wake()
+            return
+        self.at = number + 1
+        take(chunk)
+        self._poured_at = self._clock()
 
     def wake(self) -> None:
         if self._take is not None:

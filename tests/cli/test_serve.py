@@ -7,12 +7,10 @@ from pathlib import Path
 
 from foreman.engine.collector import FULL_AFTER
 
-# Serving needs none of them, and each takes its time at every start. `ulid` stands for the library that brought
-# importlib.metadata with it.
+# Serving needs none of them, and each takes its time at every start.
 NOT_NEEDED = {
     "foreman.cli.ask", "foreman.cli.demo", "foreman.cli.watch", "foreman.testing", "ollama", "openai", "pytest",
-    "importlib.metadata", "importlib.resources", "ulid", "zipfile", "csv", "multiprocessing", "xml", "unittest",
-    "sqlite3.dump", "pydantic", "httpx",
+    "multiprocessing", "xml", "unittest", "sqlite3.dump", "pydantic", "httpx",
 }  # fmt: skip
 
 # Serves until it is ready. What it tells of itself then is the last line.

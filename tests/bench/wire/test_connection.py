@@ -73,6 +73,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_no_hang(stub: StubOllam
 def test_a_request_has_its_headers_and_its_length() -> None:
     wire = Request("POST", "/jobs", b"{}", (("Prefer", "wait=1"),)).wire("h:1")
     assert wire == (
-        b"POST /jobs HTTP/1.1\r\nHost: h:1\r\nContent-Length: 2\r\nContent-Type: application/json\r\n"
+        b"POST /jobs HTTP/1.1\r\nHost: h:1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
         b"Prefer: wait=1\r\n\r\n{}"
     )
+    assert Request("GET", "/jobs").wire("h:1") == b"GET /jobs HTTP/1.1\r\nHost: h:1\r\n\r\n"

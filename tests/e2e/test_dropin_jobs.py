@@ -191,10 +191,10 @@ async def test_a_load_is_a_job_and_an_unload_is_none(stub: StubOllama, foreman: 
     await stub.ledger.held()
     unloaded = await post(foreman, "/api/chat", b'{"model":"QWEN3:8b","keep_alive":"0s","messages":[]}')
     assert orjson.loads(unloaded.body)["done_reason"] == "unload"
-    assert len(accepted(db)) == len(before) + 1
     stub.release("qwen3:8b")
     stub.script("qwen3:8b", None)
     assert (await running).whole
+    assert len(accepted(db)) == len(before) + 1
     await stub.ledger.wait_for(lambda ledger: ledger.unloads[-1] == "qwen3:8b")
 
 

@@ -3,7 +3,7 @@
 Rules:
 1. What is not an ordinary request goes to aiohttp, with every byte that was read, and the connection stays there. So
    does one that is to be refused: only one place words refusals.
-2. One answer at a time; what follows on the connection waits for its end.
+2. One answer at a time; what follows on the connection waits for its end, and for the client to read it.
 3. Every check stands in both ways: host, origin and key are asked before anything else.
 4. A client that leaves takes the task of its answer with it.
 """
@@ -62,10 +62,14 @@ class QuickConnection(asyncio.Protocol):
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        self._data = self._data + data if self._data else data
-        if self._task is None:
+        if self._data:
+            data = self._data + data
+            if self._task is None:
+                self._stop_timer()
+        self._data = data
+        if self._is_free():
             self._next()
-        elif len(self._data) > AHEAD_BYTES and self._transport is not None:
+        elif len(data) > AHEAD_BYTES and self._transport is not None:
             self._transport.pause_reading()
 
     def pause_writing(self) -> None:
@@ -87,10 +91,16 @@ class QuickConnection(asyncio.Protocol):
 
     # -- inside
 
+    def _is_free(self) -> bool:
+        """Whether the next request can be taken up: no answer is under way, and the client reads what it gets."""
+        if self._task is not None or self._writing_held:
+            return False
+        return self._transport is not None and not self._transport.is_closing()
+
     def _next(self) -> None:
         """Take up the requests that are there, as far as they can be answered at once."""
-        while self._data and self._task is None:
-            asked = read(self._data)
+        while self._data and self._is_free():
+            asked = read(self._data, self._shared.body_bytes)
             if asked is Reading.MORE:
                 self._wait_for_more()
                 return
@@ -140,7 +150,7 @@ class QuickConnection(asyncio.Protocol):
             outlet = self._outlet = QuickOutlet(transport, shared.common(), held=self._writing_held)
             whole = await answer(outlet, shared.engine, taken.ticket, taken.waiting)
         except Exception:
-            log.exception("a request could not be answered", extra={"event": "handler_failed", "fields": {}})
+            log.exception("a request could not be answered", extra={"event": "handler_failed", "fields": {"path": path}})
             outlet = outlet or QuickOutlet(transport, shared.common(), held=self._writing_held)
             whole = render(errors.InternalError("foreman made a mistake; its log says more"), path)
         if whole is not None and not outlet.begun:
@@ -171,7 +181,7 @@ class QuickConnection(asyncio.Protocol):
 
     def _hand_over(self, data: bytes) -> None:
         transport = self._transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             return
         self._let_go()
         handler = self._shared.other_way()
@@ -193,6 +203,9 @@ class QuickConnection(asyncio.Protocol):
         self._writing_held = held
         if self._outlet is not None:
             self._outlet.hold(held)
+        elif self._is_free() and self._transport is not None:
+            self._transport.resume_reading()
+            self._next()
 
     # -- time
 
@@ -208,7 +221,9 @@ class QuickConnection(asyncio.Protocol):
         if self._transport is None:
             return
         loop = asyncio.get_running_loop()
-        left = self._idle_since + self._shared.idle_seconds - loop.time()
+        # A client that has yet to read its answer has something to do.
+        since = loop.time() if self._writing_held else self._idle_since
+        left = since + self._shared.idle_seconds - loop.time()
         if left <= 0:
             self._transport.close()
         else:

@@ -2,7 +2,7 @@
 
 Rules:
 1. What is not an ordinary request goes to aiohttp, with every byte that was read, and the connection stays there. So
-   does one that is to be refused: only one place words refusals.
+   does one that is refused before its body is looked into.
 2. One answer at a time; what follows on the connection waits for its end, and for the client to read it.
 3. Every check stands in both ways: host, origin and key are asked before anything else.
 4. A client that leaves takes the task of its answer with it.
@@ -149,25 +149,24 @@ class QuickConnection(asyncio.Protocol):
             del asked, request
             outlet = self._outlet = QuickOutlet(transport, shared.common(), held=self._writing_held)
             whole = await answer(outlet, shared.engine, taken.ticket, taken.waiting)
+        except ForemanError as error:
+            # Not handed over: to be asked again could cost another look at the target, or another row.
+            whole = render(error, path)
         except Exception:
             log.exception("a request could not be answered", extra={"event": "handler_failed", "fields": {"path": path}})
-            outlet = outlet or QuickOutlet(transport, shared.common(), held=self._writing_held)
             whole = render(errors.InternalError("foreman made a mistake; its log says more"), path)
+        outlet = outlet or QuickOutlet(transport, shared.common(), held=self._writing_held)
         if whole is not None and not outlet.begun:
             outlet.send(whole)
         self._outlet = self._task = None
         self._after(outlet)
 
     async def _taken(self, asked: QuickRequest) -> Taken | None:
-        """None for what the other way has to answer."""
+        """None for what the other way has to answer. Raises what `take` raises."""
         peer = None if self._transport is None else self._transport.get_extra_info("peername")
         client = client_of(asked.headers, peer[0] if peer else None)
-        try:
-            taken = await take(
-                Inquiry(asked.path, asked.headers, asked.body, client), self._shared.engine, self._shared.settings
-            )
-        except ForemanError:
-            return None
+        inquiry = Inquiry(asked.path, asked.headers, asked.body, client)
+        taken = await take(inquiry, self._shared.engine, self._shared.settings)
         return taken if isinstance(taken, Taken) else None
 
     def _after(self, outlet: QuickOutlet) -> None:

@@ -1,6 +1,5 @@
 """Whoever answers, the short way or aiohttp alone, says the same; only ids and dates may differ."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -216,6 +215,15 @@ async def test_who_is_told_to_wait_no_longer_is_told_where_to_look(pair: Twins) 
         ]
 
 
+async def test_what_is_known_to_be_refused_is_not_asked_again(pair: Twins) -> None:
+    handed = len(pair.quick.handed)
+    for body, status in ((b'{"model":"unknown"}', 404), (b'{"model":"a/b/c/d/e"}', 400)):
+        answer, after = await answers(pair.quick, posted(body=body))
+        assert isinstance(answer, Got)
+        assert (answer.status, after) == (status, "open")
+    assert len(pair.quick.handed) == handed
+
+
 KEYED = {
     "none": posted(),
     "wrong": posted("Authorization: Bearer wrong"),
@@ -236,26 +244,27 @@ async def test_a_key_is_asked_for_alike(tmp_path: Path) -> None:
         assert len(pair.quick.handed) == 4
 
 
+async def refused_when_full(served: Quick) -> tuple[Got, str]:
+    served.stub.script("llama3", Script(hold=0))
+    async with connected(served.url) as working, connected(served.url) as queued, connected(served.url) as refused:
+        await working.send(posted())
+        await served.stub.ledger.held()
+        await queued.send(posted())
+        await until(lambda: len(served.engine.jobs) == 2)
+        await refused.send(posted())
+        said = await got(refused), await state(refused)
+        served.stub.script("llama3", None)
+        served.stub.release("llama3")
+        assert [(await got(connection)).whole for connection in (working, queued)] == [True, True]
+    return said
+
+
 @pytest.mark.asyncio
 async def test_a_full_queue_says_so_alike(tmp_path: Path) -> None:
     async with twins(tmp_path, max_queued=1) as pair:
-        said = []
-        for served in pair:
-            served.stub.script("llama3", Script(hold=0))
-            waiting = []
-            for depth in range(2):
-                waiting.append(asyncio.create_task(answers(served, posted(), script=Script(hold=0), probe=False)))
-                await until(lambda served=served, depth=depth: len(served.engine.jobs) == depth + 1)  # type: ignore[misc]
-                if depth == 0:
-                    await served.stub.ledger.held()
-            async with connected(served.url) as connection:
-                await connection.send(posted())
-                said.append((await got(connection), await state(connection)))
-            served.stub.release("llama3")
-            served.stub.release("llama3")
-            await asyncio.gather(*waiting)
-        assert said[0] == said[1]
-        assert (said[0][0].status, said[0][1]) == (503, "open")
+        said = await refused_when_full(pair.quick)
+        assert said == await refused_when_full(pair.aiohttp)
+    assert (said[0].status, said[1]) == (503, "open")
 
 
 @pytest.mark.asyncio

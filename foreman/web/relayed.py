@@ -5,7 +5,8 @@ Nothing here asks where the bytes come from.
 
 from collections.abc import Callable
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
 
 from foreman.core.headers import Headers
 from foreman.engine.relay import Reader
@@ -24,6 +25,12 @@ class Relayed(web.StreamResponse):
         """Take away the content type that aiohttp gives every answer that has none."""
         if not self._typed:
             self.headers.popall(hdrs.CONTENT_TYPE, None)
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        if request.version < HttpVersion11 and self.content_length is None:
+            # Only the end of the connection tells such a client where the answer ends; aiohttp would keep it open.
+            self.force_close()
+        return await super().prepare(request)
 
     async def break_off(self, request: web.BaseRequest, last: bytes = b"") -> None:
         """Write the last words and close without the final chunk. FIN, not RST, or the words could get lost."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -87,9 +88,13 @@ async def listening(app: web.Application, address: Address, *, quick: bool = Fal
 async def _bound(factory: Callable[[], asyncio.Protocol], address: Address) -> asyncio.Server:
     """Raises StartupError."""
     try:
-        return await asyncio.get_running_loop().create_server(factory, address.host, address.port, backlog=BACKLOG)
+        server = await asyncio.get_running_loop().create_server(factory, address.host, address.port, backlog=BACKLOG)
     except OSError as error:
         raise StartupError(f"cannot listen on {address}: {error.strerror or error}") from error
+    for sock in server.sockets:
+        # Each connection has it from here: a client whose machine vanished while it waits is found out.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return server
 
 
 def _shared(app: web.Application, other_way: Callable[[], asyncio.Protocol]) -> Shared:

@@ -2,8 +2,8 @@
 
 Rules:
 1. What is not an ordinary request goes to aiohttp, with every byte that was read, and the connection stays there. So
-   does one that is to be refused: only one place words refusals.
-2. One answer at a time; what follows on the connection waits for its end.
+   does one that is refused before its body is looked into.
+2. One answer at a time; what follows on the connection waits for its end, and for the client to read it.
 3. Every check stands in both ways: host, origin and key are asked before anything else.
 4. A client that leaves takes the task of its answer with it.
 """
@@ -62,10 +62,14 @@ class QuickConnection(asyncio.Protocol):
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        self._data = self._data + data if self._data else data
-        if self._task is None:
+        if self._data:
+            data = self._data + data
+            if self._task is None:
+                self._stop_timer()
+        self._data = data
+        if self._is_free():
             self._next()
-        elif len(self._data) > AHEAD_BYTES and self._transport is not None:
+        elif len(data) > AHEAD_BYTES and self._transport is not None:
             self._transport.pause_reading()
 
     def pause_writing(self) -> None:
@@ -87,10 +91,16 @@ class QuickConnection(asyncio.Protocol):
 
     # -- inside
 
+    def _is_free(self) -> bool:
+        """Whether the next request can be taken up: no answer is under way, and the client reads what it gets."""
+        if self._task is not None or self._writing_held:
+            return False
+        return self._transport is not None and not self._transport.is_closing()
+
     def _next(self) -> None:
         """Take up the requests that are there, as far as they can be answered at once."""
-        while self._data and self._task is None:
-            asked = read(self._data)
+        while self._data and self._is_free():
+            asked = read(self._data, self._shared.body_bytes)
             if asked is Reading.MORE:
                 self._wait_for_more()
                 return
@@ -139,25 +149,24 @@ class QuickConnection(asyncio.Protocol):
             del asked, request
             outlet = self._outlet = QuickOutlet(transport, shared.common(), held=self._writing_held)
             whole = await answer(outlet, shared.engine, taken.ticket, taken.waiting)
+        except ForemanError as error:
+            # Not handed over: to be asked again could cost another look at the target, or another row.
+            whole = render(error, path)
         except Exception:
-            log.exception("a request could not be answered", extra={"event": "handler_failed", "fields": {}})
-            outlet = outlet or QuickOutlet(transport, shared.common(), held=self._writing_held)
+            log.exception("a request could not be answered", extra={"event": "handler_failed", "fields": {"path": path}})
             whole = render(errors.InternalError("foreman made a mistake; its log says more"), path)
+        outlet = outlet or QuickOutlet(transport, shared.common(), held=self._writing_held)
         if whole is not None and not outlet.begun:
             outlet.send(whole)
         self._outlet = self._task = None
         self._after(outlet)
 
     async def _taken(self, asked: QuickRequest) -> Taken | None:
-        """None for what the other way has to answer."""
+        """None for what the other way has to answer. Raises what `take` raises."""
         peer = None if self._transport is None else self._transport.get_extra_info("peername")
         client = client_of(asked.headers, peer[0] if peer else None)
-        try:
-            taken = await take(
-                Inquiry(asked.path, asked.headers, asked.body, client), self._shared.engine, self._shared.settings
-            )
-        except ForemanError:
-            return None
+        inquiry = Inquiry(asked.path, asked.headers, asked.body, client)
+        taken = await take(inquiry, self._shared.engine, self._shared.settings)
         return taken if isinstance(taken, Taken) else None
 
     def _after(self, outlet: QuickOutlet) -> None:
@@ -171,7 +180,7 @@ class QuickConnection(asyncio.Protocol):
 
     def _hand_over(self, data: bytes) -> None:
         transport = self._transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             return
         self._let_go()
         handler = self._shared.other_way()
@@ -193,6 +202,9 @@ class QuickConnection(asyncio.Protocol):
         self._writing_held = held
         if self._outlet is not None:
             self._outlet.hold(held)
+        elif self._is_free() and self._transport is not None:
+            self._transport.resume_reading()
+            self._next()
 
     # -- time
 
@@ -208,7 +220,9 @@ class QuickConnection(asyncio.Protocol):
         if self._transport is None:
             return
         loop = asyncio.get_running_loop()
-        left = self._idle_since + self._shared.idle_seconds - loop.time()
+        # A client that has yet to read its answer has something to do.
+        since = loop.time() if self._writing_held else self._idle_since
+        left = since + self._shared.idle_seconds - loop.time()
         if left <= 0:
             self._transport.close()
         else:

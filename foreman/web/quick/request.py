@@ -73,8 +73,8 @@ class _Head:
         self.complete = True
 
 
-def read(data: bytes) -> QuickRequest | Reading:
-    """The request that `data` begins with."""
+def read(data: bytes, body_bytes: int = BODY_BYTES) -> QuickRequest | Reading:
+    """The request that `data` begins with, with a body of at most `body_bytes`."""
     end = data.find(b"\r\n\r\n") + 4
     head = data if end < 4 else data[:end]
     if len(head) > HEAD_BYTES or not _begins(head):
@@ -82,14 +82,14 @@ def read(data: bytes) -> QuickRequest | Reading:
     # One line a field: no lone line feeds, no folding.
     if head.count(b"\n") != head.count(b"\r\n") or b"\n " in head or b"\n\t" in head or b"\0" in head:
         return Reading.UNUSUAL
-    return Reading.MORE if end < 4 else _ordinary(head, data)
+    return Reading.MORE if end < 4 else _ordinary(head, data, body_bytes)
 
 
 def _begins(head: bytes) -> bool:
     return head.startswith(_BEGINNINGS) or any(beginning.startswith(head) for beginning in _BEGINNINGS)
 
 
-def _ordinary(head: bytes, data: bytes) -> QuickRequest | Reading:
+def _ordinary(head: bytes, data: bytes, body_bytes: int) -> QuickRequest | Reading:
     found = _Head()
     parser = httptools.HttpRequestParser(found)
     try:
@@ -100,7 +100,7 @@ def _ordinary(head: bytes, data: bytes) -> QuickRequest | Reading:
     if not found.complete or not head.startswith(f"{method} {path} HTTP/1.1\r\n".encode("latin-1")):
         return Reading.UNUSUAL
     length = _length(found.headers, method)
-    if length is None or path not in (JOB_PATHS if method == "POST" else CACHED_PATHS):
+    if length is None or length > body_bytes or path not in (JOB_PATHS if method == "POST" else CACHED_PATHS):
         return Reading.UNUSUAL
     end = len(head) + length
     if len(data) < end:
@@ -109,7 +109,7 @@ def _ordinary(head: bytes, data: bytes) -> QuickRequest | Reading:
 
 
 def _length(headers: list[tuple[str, str]], method: str) -> int | None:
-    """How long the body is; None where that is not plain, or too long."""
+    """How long the body is; None where that is not plain."""
     fields = {name.lower(): value for name, value in headers}
     # A field that comes twice is one for some readers, the first or the last for others.
     if len(fields) != len(headers) or len(fields) > FIELDS or "host" not in fields or not _UNUSUAL.isdisjoint(fields):
@@ -121,4 +121,4 @@ def _length(headers: list[tuple[str, str]], method: str) -> int | None:
         return 0 if stated is None else None
     if stated is None or not (stated.isascii() and stated.isdigit() and len(stated) <= 5):
         return None
-    return int(stated) if int(stated) <= BODY_BYTES else None
+    return int(stated)

@@ -11,6 +11,7 @@ from foreman.config import Settings
 from foreman.engine.engine import Engine
 from foreman.engine.waiter import Waiter
 from foreman.web.guard import Guard
+from foreman.web.quick.request import BODY_BYTES
 
 
 class Open(Protocol):
@@ -25,7 +26,7 @@ class Open(Protocol):
 class Shared:
     """`other_way` makes the protocol for all that is not ordinary.
 
-    `idle_seconds` is how long a client may say nothing.
+    `idle_seconds` is how long a client may say nothing, `body_bytes` the largest body that is ordinary here.
     """
 
     engine: Engine
@@ -35,9 +36,13 @@ class Shared:
     idle_seconds: float
     connections: set[Open] = field(default_factory=set)
     closing: bool = False
+    body_bytes: int = field(init=False)
     _ended: Waiter = field(default_factory=Waiter)
     _second: int = 0
     _lines: bytes = b""
+
+    def __post_init__(self) -> None:
+        self.body_bytes = min(BODY_BYTES, self.settings.max_body_bytes)
 
     def forget(self, connection: Open) -> None:
         """It has ended, or is somebody else's now."""

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import aiosqlite
 
 from foreman.core.errors import StorageFailed, StoreUnusable
-from foreman.core.estimate import Sample
+from foreman.core.estimate import KEPT_SAMPLES, Sample
 from foreman.core.job import Answer, Chosen, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome, Payload
 from foreman.core.order import Waiting
 from foreman.engine import database, statements, steps
@@ -158,7 +158,7 @@ class SqliteStore:
         return steps.answer_of(rows[0])
 
     async def attempts(self, id: str) -> Sequence[Attempt]:  # noqa: A002
-        return [Attempt(*row) for row in await self._read(statements.ATTEMPTS, id)]
+        return [Attempt(*row) for row in await self._read(statements.ATTEMPTS, id=id)]
 
     async def list(self, filter: JobFilter, limit: int) -> Sequence[Job]:  # noqa: A002
         text, values = steps.search(filter, limit)
@@ -184,7 +184,7 @@ class SqliteStore:
         return bool(await self._number(statements.PAUSED))
 
     async def samples(self) -> Sequence[Sample]:
-        return [Sample(*row) for row in await self._read(statements.SAMPLES)]
+        return [Sample(*row) for row in await self._read(statements.SAMPLES, KEPT_SAMPLES)]
 
     async def depth(self) -> dict[tuple[str, str], int]:
         return {(model, load_key): count for model, load_key, count in await self._read(statements.DEPTH)}

@@ -43,6 +43,7 @@ class SqliteStore:
         self._reader = reader
         self._stack = stack
         self._inode = path.stat().st_ino
+        self._notes: dict[int, steps.Note] = {}
         self.failed = writer.failed
 
     @classmethod
@@ -100,16 +101,32 @@ class SqliteStore:
     async def _finish(
         self, seq: int, outcome: Outcome, packed: tuple[int, bytes] | None, claim: Hot | Chosen | None
     ) -> Finished:
-        step = partial(steps.finish, owner=self._boot_id, seq=seq, outcome=outcome, packed=packed, following=claim)
-        return await self._writer.run(step, alone=packed is not None and len(packed[1]) > BIG)
+        step = partial(steps.finish, self._boot_id, seq, outcome, packed, claim, self._noted(seq))
+        finished = await self._writer.run(step, alone=packed is not None and len(packed[1]) > BIG)
+        self._notes.pop(seq, None)
+        return finished
 
     async def hand_back(self, seq: int, back: HandBack, claim: Hot | None = None) -> Finished:
-        return await self._writer.run(
+        self._noted(seq)
+        finished = await self._writer.run(
             partial(steps.hand_back, owner=self._boot_id, seq=seq, back=back, following=claim)
         )
+        self._notes.pop(seq, None)
+        return finished
 
     def note_working(self, seq: int, at: int) -> None:
-        self._writer.later(partial(steps.note_working, owner=self._boot_id, seq=seq, at=at))
+        pending = self._notes.get(seq)
+        if pending is None or pending.run:
+            self._notes[seq] = note = steps.Note(seq, at)
+            self._writer.later(partial(steps.note_working, owner=self._boot_id, note=note))
+
+    def _noted(self, seq: int) -> int | None:
+        """When the first byte came, where that is not written yet: whoever asks writes it, and saves a statement."""
+        note = self._notes.get(seq)
+        if note is None or note.run:
+            return None
+        note.moot = True
+        return note.at
 
     async def cancel(self, id: str, at: int) -> JobState | None:  # noqa: A002
         return await self._writer.run(partial(steps.cancel, id_=id, at=at))

@@ -14,7 +14,9 @@ COLUMNS: Final = (
     "retry_of, kept, idem_key"
 )
 
-# What is run for every job has no RETURNING: that builds a table in memory each time.
+# What is run for every job has no RETURNING, for that builds a table in memory each time. Where it fires a trigger, or
+# reads what it inserts, it says OR FAIL: to be undone alone it would copy the pages it writes, and a step that fails
+# is rolled back as a whole.
 SUBMIT: Final = """
 INSERT INTO jobs (id, lane, model, load_key, path, mode, client, idem_key, req_hash, max_attempts, not_before,
                   created_at, retry_of, bytes)
@@ -55,23 +57,23 @@ AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
   WHERE state IN ('loading', 'working') AND iif(lane='local', 0, seq)=0)
 RETURNING tries, {COLUMNS}"""  # noqa: S608 constants only
 CLAIM_CHOSEN: Final = """
-UPDATE jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=?, owner=?
+UPDATE OR FAIL jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=?, owner=?
 WHERE seq=? AND state='queued' AND not_before=0
 AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
   WHERE state IN ('loading', 'working') AND iif(lane='local', 0, seq)=0)"""
 PAYLOAD: Final = "SELECT headers, body FROM payloads WHERE seq=?"
 
 NOTE_WORKING: Final = """
-UPDATE jobs SET state='working', first_byte_at=? WHERE seq=? AND owner=? AND state='loading'"""
+UPDATE OR FAIL jobs SET state='working', first_byte_at=? WHERE seq=? AND owner=? AND state='loading'"""
 
 # A job somebody asked to cancel ends as cancelled, unless it is done; what it came to stands with its attempt then.
 FINISH: Final = """
-UPDATE jobs SET owner=NULL, finished_at=?, status=?, stats=?, bytes=bytes+?, first_byte_at=coalesce(first_byte_at, ?),
-  state=?, error_code=?, error=?
+UPDATE OR FAIL jobs SET owner=NULL, finished_at=?, status=?, stats=?, bytes=bytes+?,
+  first_byte_at=coalesce(first_byte_at, ?), state=?, error_code=?, error=?
 WHERE seq=? AND owner=? AND state IN ('loading', 'working') AND (cancel_requested=0 OR ?)"""
 FINISH_CANCELLED: Final = """
-UPDATE jobs SET owner=NULL, finished_at=?, status=?, stats=?, bytes=bytes+?, first_byte_at=coalesce(first_byte_at, ?),
-  state='cancelled', error_code='cancelled', error=NULL
+UPDATE OR FAIL jobs SET owner=NULL, finished_at=?, status=?, stats=?, bytes=bytes+?,
+  first_byte_at=coalesce(first_byte_at, ?), state='cancelled', error_code='cancelled', error=NULL
 WHERE seq=? AND owner=? AND state IN ('loading', 'working')"""
 KEEP_RESULT: Final = "INSERT INTO results (seq, status, headers, enc, complete, body) VALUES (?, ?, ?, ?, ?, ?)"
 HAND_BACK: Final = """
@@ -132,7 +134,7 @@ RESUME: Final = "DELETE FROM meta WHERE name='paused'"
 PAUSED: Final = "SELECT count(*) FROM meta WHERE name='paused'"
 
 KEEP_SAMPLE: Final = """
-INSERT INTO samples (load_key, model, load_ms, run_ms, output_tokens, at)
+INSERT OR FAIL INTO samples (load_key, model, load_ms, run_ms, output_tokens, at)
 SELECT load_key, model, ?, ?, ?, ? FROM jobs WHERE seq=?"""
 _PLACES: Final = "SELECT *, row_number() OVER (PARTITION BY load_key ORDER BY n DESC) AS place FROM samples"
 TRIM_SAMPLES: Final = f"DELETE FROM samples WHERE n IN (SELECT n FROM ({_PLACES}) WHERE place>?)"  # noqa: S608 constants only
@@ -198,8 +200,12 @@ WHERE state IN ('loading', 'working') AND state IN (:loading, :working) AND """
 )
 LIST_OF_STATES: Final = _SHOWN.format(
     " UNION ALL ".join(
-        [*map(_FINISHED.format, ("done", "failed", "cancelled")), *map(_READY.format, ("local", "remote"))]
-        + [_LATER, _IN_FLIGHT]
+        (
+            *map(_FINISHED.format, ("done", "failed", "cancelled")),
+            *map(_READY.format, ("local", "remote")),
+            _LATER,
+            _IN_FLIGHT,
+        )
     )
 )
 

@@ -1,14 +1,15 @@
 """What the store does inside a transaction.
 
-Each step takes the writing connection, runs inside a transaction that the writer opened, and may run twice. All rows
-of a RETURNING clause are fetched: an unfinished statement keeps the database locked.
+Each step takes the writing connection, runs inside a transaction that the writer opened, and may run twice; when one
+raises, the transaction is rolled back. All rows of a RETURNING clause are fetched: an unfinished statement keeps the
+database locked.
 """
 
 import json
 import sqlite3
 import zlib
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import orjson
@@ -95,18 +96,19 @@ def search(wanted: JobFilter, limit: int) -> tuple[str, dict[str, Any]]:
 
 
 def submit(db: sqlite3.Connection, job: NewJob) -> Submitted:
-    headers = _headers(job)
+    headers = _headers(job.payload.headers)
     cursor = db.execute(sql.SUBMIT, _row(job, headers))
     if cursor.rowcount:
-        db.execute(sql.KEEP_PAYLOAD, (cursor.lastrowid, headers, job.payload.body))
-        return Submitted(_new(cursor))
+        seq = _new(cursor)
+        db.execute(sql.KEEP_PAYLOAD, (seq, headers, job.payload.body))
+        return Submitted(seq)
     ((same, *row),) = db.execute(sql.SAME_KEY, (job.req_hash, job.client, job.idem_key)).fetchall()
     existing = job_of(tuple(row))
     return Submitted(existing.seq, existing, bool(same))
 
 
 def submit_claimed(db: sqlite3.Connection, owner: str, job: NewJob, now: int) -> Submitted:
-    headers = _headers(job)
+    headers = _headers(job.payload.headers)
     seq = _new(db.execute(sql.SUBMIT_CLAIMED, (*_row(job, headers), now, owner)))
     db.execute(sql.KEEP_PAYLOAD, (seq, headers, job.payload.body))
     return Submitted(seq)
@@ -114,8 +116,7 @@ def submit_claimed(db: sqlite3.Connection, owner: str, job: NewJob, now: int) ->
 
 def _new(cursor: sqlite3.Cursor) -> int:
     """The key of the row that was inserted."""
-    assert cursor.lastrowid is not None
-    return cursor.lastrowid
+    return cursor.lastrowid or 0
 
 
 def submit_many(db: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[int]:
@@ -130,8 +131,11 @@ def _row(job: NewJob, headers: str) -> Row:
     )  # fmt: skip
 
 
-def _headers(job: NewJob) -> str:
-    return json.dumps(job.payload.headers)
+def _headers(pairs: tuple[tuple[str, str], ...]) -> str:
+    try:
+        return orjson.dumps(pairs).decode()
+    except TypeError:  # halves of surrogate pairs, which stand for bytes that are no text
+        return json.dumps(pairs)
 
 
 def claim(db: sqlite3.Connection, owner: str, hot: Hot, now: int) -> Claim | None:
@@ -153,8 +157,20 @@ def claim_chosen(db: sqlite3.Connection, owner: str, chosen: Chosen, now: int) -
     return db.execute(sql.CLAIM_CHOSEN, (now, owner, chosen.seq)).rowcount > 0
 
 
-def note_working(db: sqlite3.Connection, owner: str, seq: int, at: int) -> None:
-    db.execute(sql.NOTE_WORKING, (at, seq, owner))
+@dataclass(slots=True, eq=False)
+class Note:
+    """That the first byte of an answer came at `at`; `moot` when what ends the attempt says so, before it was `run`."""
+
+    seq: int
+    at: int
+    moot: bool = False
+    run: bool = False
+
+
+def note_working(db: sqlite3.Connection, owner: str, note: Note) -> None:
+    if not note.moot:
+        note.run = True
+        db.execute(sql.NOTE_WORKING, (note.at, note.seq, owner))
 
 
 def finish(
@@ -167,7 +183,7 @@ def finish(
     first_byte_at: int | None = None,
 ) -> Finished:
     answer = outcome.answer if packed else None
-    headers = json.dumps(answer.headers) if answer else ""
+    headers = _headers(answer.headers) if answer else ""
     state = _finish(db, owner, seq, outcome, len(headers) + len(packed[1]) if packed else 0, first_byte_at)
     if state is None:
         return _not_ours(db, seq)

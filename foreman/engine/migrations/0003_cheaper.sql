@@ -69,14 +69,15 @@ CREATE INDEX jobs_by_client ON jobs (client, seq, model, created_at);
 CREATE INDEX jobs_by_model ON jobs (model, seq, created_at);
 CREATE INDEX jobs_delayed_by_seq ON jobs (seq) WHERE state = 'queued' AND not_before > 0;
 
--- The moves of foreman.core.job.TRANSITIONS, and no other.
+-- The moves of foreman.core.job.TRANSITIONS, and no other. FAIL, and before the move: with ABORT the pages of every
+-- statement that fires it are copied first.
 CREATE TRIGGER jobs_moves BEFORE UPDATE OF state ON jobs
 WHEN NEW.state <> OLD.state AND NOT (
   OLD.state = 'queued' AND (NEW.state = 'loading' OR NEW.state = 'cancelled' OR NEW.state = 'failed')
   OR OLD.state = 'loading'
   OR OLD.state = 'working' AND NEW.state <> 'loading')
 BEGIN
-  SELECT RAISE(ABORT, 'a job cannot make this move');
+  SELECT RAISE(FAIL, 'a job cannot make this move');
 END;
 
 -- The last attempt at a job stands in its row; here are those after which it went on.

@@ -6,12 +6,14 @@ from html import escape
 from statistics import median
 from typing import Final
 
+from bench.figures.budget import RESTARTED
 from bench.figures.record import Record
 from bench.figures.spread import Spread
 from bench.figures.tables import number
 from bench.figures.turn import DIRECT
 
-_WIDTH, _LEFT, _RIGHT, _ROW = 640, 230, 90, 26
+_WIDTH, _LEFT, _RIGHT, _ROW = 720, 300, 100, 26
+_SHORT: Final = {RESTARTED: "restarted"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,5 @@ def _mixed(record: Record) -> list[tuple[str, Spread]]:
     for scenario, way in dict.fromkeys((row.scenario, row.way) for row in record.mixed):
         rows = [row for row in record.mixed if (row.scenario, row.way) == (scenario, way)]
         loads = f"{median(row.loads for row in rows):g} loads"
-        bars.append((f"{_short(scenario)}, {_short(way)}: {loads}", Spread.of([row.seconds for row in rows])))
+        bars.append((f"{scenario}, {_SHORT.get(way, way)}: {loads}", Spread.of([row.seconds for row in rows])))
     return bars
-
-
-def _short(text: str) -> str:
-    """Up to the first comma, where a longer story begins."""
-    return text.partition(",")[0] if "killed" not in text else "restarted"

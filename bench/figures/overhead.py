@@ -17,12 +17,13 @@ HEAD: Final = (
     "CPU a chunk",
     "gap p50 / p99",
     "requests/s",
+    "MB",
 )
 # Below this the stub and the client are part of what a rate shows.
 FAST_ENOUGH: Final = 5.0
 WORDS: Final = (
     "Microseconds; medians of the rounds. The direct way's first token and last byte are as measured, without the time"
-    " the stub itself took; the others' are what they add to it (+)."
+    " the stub itself took; the others' are what they add to it (+). MB is the memory of the process after its turn."
 )
 
 
@@ -63,6 +64,7 @@ def _row(run: Run, workload: str, subject: str) -> tuple[str, ...]:
         median(run.spread(workload, subject, "cpu_chunk")) if behind else NOTHING,
         shares("gap", added=False, names=("p50", "p99")),
         median(run.spread(workload, subject, "rate")),
+        median(run.spread(workload, subject, "memory")) if behind else NOTHING,
     )
 
 
@@ -86,7 +88,7 @@ def _ratios(run: Run, alone: Collection[str]) -> Section:
     head = (
         "workload",
         "added first token, x nginx",
-        "x pass-through",
+        "added first token, x pass-through",
         "chunk delay, x nginx",
         "CPU, x nginx",
         "CPU, x pass-through",

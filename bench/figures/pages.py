@@ -23,8 +23,8 @@ def run_shown(page: str) -> str:
 def with_tables(page: str, file: str, record: Record, stem: str) -> str:
     """The page with the tables of a run in their place; the names of its pictures, beside it, begin with `stem`."""
     run_shown(page)
-    pictures = "".join(f"\n![{chart.title}]({name})\n" for name, chart in pictures_of(record, stem).items())
-    text = f"<!-- tables of {file} -->\n\n{as_markdown(sections(record))}{pictures}\n<!-- end of tables -->"
+    pictures = "".join(f"![{chart.title}]({name})\n\n" for name, chart in pictures_of(record, stem).items())
+    text = f"<!-- tables of {file} -->\n\n{pictures}{as_markdown(sections(record))}\n<!-- end of tables -->"
     return _PLACE.sub(lambda _: text, page, count=1)
 
 

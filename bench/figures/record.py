@@ -25,7 +25,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """Detached jobs handed in by arrays, and the seconds until the last was accepted."""
+    """Detached jobs handed in by arrays, and the seconds that their acceptance took."""
 
     round: int
     jobs: int

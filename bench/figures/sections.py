@@ -55,7 +55,7 @@ def _capacity(record: Record) -> list[Section]:
             "Clients that wait at once with a prompt of 200 bytes behind a job that does not end, then tiny answers."
         )
         missing = set(record.settings.get("crowds", ())) - {row.clients for row in record.waiting}
-        notes = tuple(f"{clients:,} clients: more files than may be open here" for clients in sorted(missing))
+        notes = tuple(map(_too_many, sorted(missing)))
         found.append(Section("Clients that wait", words, Table(head, rows), notes))
     if record.submitted:
         handed = [
@@ -65,6 +65,10 @@ def _capacity(record: Record) -> list[Section]:
         words = "Detached jobs by `POST /jobs`, in arrays, while the queue is paused."
         found.append(Section("Work handed in", words, Table(("jobs", "accepted after, s", "jobs/s"), handed)))
     return found
+
+
+def _too_many(clients: int) -> str:
+    return f"{clients:,} clients: more files than may be open here"
 
 
 def _storage(record: Record) -> list[Section]:
@@ -111,7 +115,9 @@ def _stall(record: Record) -> list[Section]:
         " answer. The last column is how late the asking program itself was woken, which its figures include."
     )
     head = ("meanwhile", "asked", "p50, ms", "p99", "p99.9", "longest", "asker p99.9")
-    return [Section("Pauses of the event loop", words, Table(head, rows))]
+    crowd = max(record.settings.get("crowds", ()), default=0)
+    there = not crowd or any(row.phase.startswith(f"{crowd:,} clients") for row in record.pauses)
+    return [Section("Pauses of the event loop", words, Table(head, rows), () if there else (_too_many(crowd),))]
 
 
 def _mixed(record: Record) -> list[Section]:
@@ -130,7 +136,8 @@ def _mixed(record: Record) -> list[Section]:
             for way, mine in _grouped(group, lambda row: row.way).items()
         ]
         head = ("way", "loads", "all answered after, s", "longest wait, s", "failed", "cut off, asked again")
-        words = f"{one.chats} chats, {one.load_keys} loads needed, {one.load_seconds:g} s each."
+        loads = f"{one.load_keys} loads needed, {one.load_seconds:g} s each"
+        words = f"{one.chats} chats in turn, a target with room for one model, {loads}."
         found.append(Section(f"Mixed models: {scenario}", words, Table(head, rows)))
     return found
 
@@ -168,7 +175,11 @@ def machine_sections(record: Record) -> list[Section]:
         return []
     rows = [(label, _told(record.machine.get(name))) for name, label in _SHOWN]
     rows += [(name, _told(version)) for name, version in record.machine.get("packages", {}).items()]
-    rows += [(name, _told(value)) for name, value in record.settings.items() if isinstance(value, int | float)]
+    rows += [
+        (name.replace("_", " "), _told(value))
+        for name, value in record.settings.items()
+        if isinstance(value, int | float)
+    ]
     return [Section("The machine", "", Table(("of this run", ""), rows))]
 
 

@@ -21,7 +21,10 @@ SHARES: Final = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"))
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """`figures` by name: first, total, delay and gap with their percentiles (`first_p50`), cpu, cpu_chunk, rate."""
+    """`figures` by name: first, total, delay and gap with their percentiles (`first_p50`), cpu, cpu_chunk, rate.
+
+    And memory, of the whole process when the turn is over, in MB.
+    """
 
     workload: str
     subject: str

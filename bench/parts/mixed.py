@@ -19,8 +19,10 @@ import aiohttp
 from bench.figures.budget import RESTARTED
 from bench.figures.record import Mixed
 from bench.figures.turn import DIRECT, FOREMAN
-from bench.servers.nginx import free_port
+from bench.servers.ports import free_port
 from bench.servers.subjects import foreman
+from bench.wire import drive
+from bench.wire.connection import AnswerVoid
 from foreman.cli.children import STUB_READY, child
 
 # As far apart as arrivals of people are at the worst: all wait, but in a known order.
@@ -47,7 +49,7 @@ _MODELS: Final = ("gemma3:4b", "qwen3:8b", "llama3:8b", "mistral:7b")
 SCENARIOS: Final = {
     "two models": tuple(map(Kind, _MODELS[:2])),
     "four models": tuple(map(Kind, _MODELS)),
-    "two models, one with two context lengths": (
+    "two models, three contexts": (
         Kind(_MODELS[0], 4096),
         Kind(_MODELS[1]),
         Kind(_MODELS[0], 16384),
@@ -57,12 +59,13 @@ SCENARIOS: Final = {
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the chats; waits in seconds. `half` is set when `until` of them have ended."""
+    """What became of the chats; `seconds` is how long all of them took. `half` is set when `until` have ended."""
 
     until: int = 0
     waits: list[float] = field(default_factory=list)
     failures: int = 0
     cut_off: int = 0
+    seconds: float = 0.0
     half: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ended(self, wait: float, answered: bool) -> None:
@@ -75,7 +78,7 @@ class Tally:
 async def mixed(
     folder: Path, scenarios: int, chats: int, load_seconds: float, rounds: int, say: Callable[[str], None]
 ) -> list[Mixed]:
-    """The first so many scenarios each way, once a round. Raises StartupError."""
+    """The first so many scenarios each way, once a round. Raises StartupError, AnswerVoid."""
     found: list[Mixed] = []
     for number in range(rounds):
         for scenario, kinds in list(SCENARIOS.items())[:scenarios]:
@@ -85,9 +88,7 @@ async def mixed(
                 where.mkdir()
                 asked = [kinds[turn % len(kinds)] for turn in range(chats)]
                 async with _target(load_seconds) as target:
-                    began = monotonic()
-                    tally = await _WAYS[way](target, where, asked)
-                    seconds = monotonic() - began
+                    tally = await WAYS[way](target, where, asked)
                     loads = await _loads(target)
                 found.append(
                     Mixed(
@@ -100,7 +101,7 @@ async def mixed(
                         loads=loads,
                         failures=tally.failures,
                         cut_off=tally.cut_off,
-                        seconds=round(seconds, 3),
+                        seconds=round(tally.seconds, 3),
                         longest_wait=round(max(tally.waits, default=0.0), 3),
                     )
                 )
@@ -108,19 +109,19 @@ async def mixed(
 
 
 async def _straight(target: str, _: Path, asked: Sequence[Kind]) -> Tally:
-    return await _ask(target, asked, Tally())
+    return await ask(target, asked, Tally())
 
 
 async def _queued(target: str, where: Path, asked: Sequence[Kind]) -> Tally:
     async with foreman(target, where) as started:
-        return await _ask(started.url, asked, Tally())
+        return await ask(started.url, asked, Tally())
 
 
 async def _killed(target: str, where: Path, asked: Sequence[Kind]) -> Tally:
     listen, tally = f"127.0.0.1:{free_port()}", Tally(until=len(asked) // 2)
     async with AsyncExitStack() as stack:
         started = await stack.enter_async_context(foreman(target, where, listen=listen))
-        asking = asyncio.create_task(_ask(f"http://{listen}", asked, tally, again=True))
+        asking = asyncio.create_task(ask(f"http://{listen}", asked, tally, again=True))
         half = asyncio.create_task(tally.half.wait())
         await asyncio.wait((asking, half), return_when=asyncio.FIRST_COMPLETED)
         half.cancel()
@@ -129,23 +130,28 @@ async def _killed(target: str, where: Path, asked: Sequence[Kind]) -> Tally:
         return await asking
 
 
-_WAYS: Final[dict[str, Callable[[str, Path, Sequence[Kind]], Awaitable[Tally]]]] = {
+WAYS: Final[dict[str, Callable[[str, Path, Sequence[Kind]], Awaitable[Tally]]]] = {
     DIRECT: _straight,
     FOREMAN: _queued,
     RESTARTED: _killed,
 }
 
 
-async def _ask(url: str, asked: Sequence[Kind], tally: Tally, *, again: bool = False) -> Tally:
-    """All of them, one client each; `again` has a client that was cut off ask once more."""
-    no_limit = aiohttp.ClientTimeout(total=None)
-    async with (
-        aiohttp.ClientSession(timeout=no_limit, connector=aiohttp.TCPConnector(limit=0)) as session,
-        asyncio.TaskGroup() as group,
-    ):
-        for number, kind in enumerate(asked):
-            group.create_task(_client(session, f"{url}/api/chat", number, kind, tally, again))
-            await asyncio.sleep(APART_SECONDS)
+async def ask(url: str, asked: Sequence[Kind], tally: Tally, *, again: bool = False) -> Tally:
+    """All of them, one client each; `again` has a client that was cut off ask once more. Raises AnswerVoid."""
+    no_limit, began = aiohttp.ClientTimeout(total=None), monotonic()
+    try:
+        async with (
+            asyncio.timeout(drive.PATIENCE),
+            aiohttp.ClientSession(timeout=no_limit, connector=aiohttp.TCPConnector(limit=0)) as session,
+            asyncio.TaskGroup() as group,
+        ):
+            for number, kind in enumerate(asked):
+                group.create_task(_client(session, f"{url}/api/chat", number, kind, tally, again))
+                await asyncio.sleep(APART_SECONDS)
+    except TimeoutError as error:
+        raise AnswerVoid(f"chats without an answer after {drive.PATIENCE:g} s") from error
+    tally.seconds = monotonic() - began
     return tally
 
 

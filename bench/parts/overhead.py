@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
 from typing import Self
 
 from bench.figures.turn import FOREMAN, NGINX, Turn, percentiles
@@ -18,8 +17,8 @@ from bench.parts.workloads import Workload
 from bench.servers.nginx import KEPT
 from bench.servers.subjects import Subject, Target, running
 from bench.wire.connection import Exchange
-from bench.wire.drive import Crowd
-from bench.wire.timing import Timing, gaps, timing
+from bench.wire.drive import PATIENCE, Crowd
+from bench.wire.timing import Timing, gaps, span, timing
 
 
 async def overhead(
@@ -87,24 +86,26 @@ class _Turn:
 
     async def slice(self, seconds: float) -> None:
         """Everybody asks once, to warm the way up, and then for so long. Raises AnswerVoid."""
-        async with self._beside(seconds):
+        async with self._beside():
             await self._crowd.ask(0.0)
             await self._target.marks()
-            began, used = monotonic(), self._subject.cpu_seconds()
-            self._exchanges += await self._crowd.ask(seconds)
+            used = self._subject.cpu_seconds()
+            exchanges = await self._crowd.ask(seconds)
             self._used += self._subject.cpu_seconds() - used
-            self._took += monotonic() - began
+            self._took += span(exchanges)
+            self._exchanges += exchanges
             self._gaps += gaps(await self._target.marks())
 
     @asynccontextmanager
-    async def _beside(self, seconds: float) -> AsyncIterator[None]:
+    async def _beside(self) -> AsyncIterator[None]:
         """The load that goes on meanwhile, if there is one, and its end."""
         if self._others is None:
             yield
             return
-        background = asyncio.create_task(self._others.ask(seconds))
+        background = asyncio.create_task(self._others.ask(PATIENCE))
         try:
             yield
+            self._others.rest()
             await background
         finally:
             background.cancel()
@@ -115,6 +116,7 @@ class _Turn:
         # Only where one request follows another is the time between them the subject's.
         if workload.beside is None and not workload.cached and workload.clients > 1 and name == FOREMAN:
             figures |= percentiles("gap", self._gaps)
+        figures["memory"] = round(self._subject.memory_bytes() / 1e6, 1)
         return Turn(workload.name, name, number, len(self._exchanges), figures)
 
 

@@ -20,7 +20,7 @@ from bench.figures.record import Pauses
 from bench.parts.capacity import PATIENT, descriptors, patient_crowd, queued
 from bench.parts.workloads import TINY, generate
 from bench.servers.answers import Ask
-from bench.servers.nginx import free_port
+from bench.servers.ports import free_port
 from bench.servers.subjects import Target, foreman, raw_stub
 from bench.wire import pinger
 from bench.wire.drive import Crowd

@@ -7,7 +7,6 @@ It also serves given bodies out of its own configuration: the least a cached ans
 import asyncio
 import re
 import shutil
-import socket
 import subprocess
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from bench.servers.ports import free_port
 from foreman.core.errors import StartupError
 
 KEPT: Final = "/bench-kept"
@@ -119,13 +119,6 @@ async def nginx(folder: Path, target: str, kept: Mapping[str, bytes]) -> AsyncIt
         if process.returncode is None:
             process.kill()
         await process.wait()
-
-
-def free_port() -> int:
-    """A port that nobody has at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 async def _listens(process: asyncio.subprocess.Process, port: int) -> bool:

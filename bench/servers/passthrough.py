@@ -17,6 +17,7 @@ from aiohttp.typedefs import Handler
 from foreman.cli.serve import loop_factory
 
 READY: Final = "pass-through listening on "
+_SENT: Final = ("Content-Type",)
 _KEPT: Final = ("Content-Type", "Content-Length")
 
 
@@ -24,7 +25,7 @@ def passing(session: aiohttp.ClientSession, target: str) -> Handler:
     """A handler that sends each request on and each piece of the answer back as it comes."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        headers = {name: request.headers[name] for name in _KEPT[:1] if name in request.headers}
+        headers = {name: request.headers[name] for name in _SENT if name in request.headers}
         body = await request.read()
         async with session.request(request.method, target + request.path_qs, data=body, headers=headers) as answer:
             kept = {name: answer.headers[name] for name in _KEPT if name in answer.headers}

@@ -9,7 +9,7 @@ from typing import Final
 import aiohttp
 import orjson
 
-from bench.accounting import cpu_seconds
+from bench.accounting import cpu_seconds, memory_bytes
 from bench.figures.turn import DIRECT, FOREMAN, NGINX, PASS_THROUGH
 from bench.servers import nginx, passthrough, stub
 from bench.servers.cores import pinned, shared_out
@@ -29,6 +29,9 @@ class Subject:
 
     def cpu_seconds(self) -> float:
         return 0.0 if self.pid is None else cpu_seconds(self.pid)
+
+    def memory_bytes(self) -> int:
+        return 0 if self.pid is None else memory_bytes(self.pid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +68,11 @@ async def raw_stub() -> AsyncIterator[Target]:
 @asynccontextmanager
 async def foreman(target: str, folder: Path, *flags: str, listen: str = "127.0.0.1:0") -> AsyncIterator[Child]:
     """A ready foreman on the subjects' core, with its database in the folder. Raises StartupError."""
-    with pinned(shared_out()[1]):
-        starting = child("foreman", *serve_arguments(target, folder, listen, *flags), ready=FOREMAN_READY)
-        started = await starting.__aenter__()
-    try:
+    arguments = serve_arguments(target, folder, listen, *flags)
+    async with AsyncExitStack() as stack:
+        with pinned(shared_out()[1]):
+            started = await stack.enter_async_context(child("foreman", *arguments, ready=FOREMAN_READY))
         yield started
-    finally:
-        await starting.__aexit__(None, None, None)
 
 
 @asynccontextmanager

@@ -17,7 +17,11 @@ PATIENCE: Final = 120.0
 
 
 class Client:
-    """One client on one connection. `think` is in seconds; its `exchanges` are those of the last `ask`."""
+    """One client on one connection. `think` is in seconds; its `exchanges` are those since its last `start`."""
+
+    _connection: Connection
+    _wire: bytes
+    _done: asyncio.Future[None]
 
     def __init__(self, think: float) -> None:
         self._think = think
@@ -33,10 +37,6 @@ class Client:
         client._wire = request.wire(host)
         return client
 
-    _connection: Connection
-    _wire: bytes
-    _done: asyncio.Future[None]
-
     async def __aenter__(self) -> Self:
         return self
 
@@ -50,6 +50,10 @@ class Client:
         self._done = self._loop.create_future()
         self._connection.send(self._wire)
         return self._done
+
+    def rest(self) -> None:
+        """Ask no more after the answer that is under way."""
+        self._until = 0.0
 
     def _answered(self, exchange: Exchange) -> None:
         self.exchanges.append(exchange)
@@ -105,6 +109,11 @@ class Crowd:
             raise AnswerVoid(f"no answer within {PATIENCE:g} s") from error
         return [exchange for client in self._open for exchange in client.exchanges]
 
+    def rest(self) -> None:
+        """Ends an `ask` before its time: nobody asks again."""
+        for client in self._open:
+            client.rest()
+
     async def _asked(self, until: float, apart: float) -> None:
         asking = []
         for client in self._open:
@@ -116,10 +125,12 @@ class Crowd:
 
 @contextmanager
 def no_collector() -> Iterator[None]:
-    """The collector of garbage rests."""
+    """The collector of garbage rests, until the last of several that overlap like brackets is over."""
+    worked = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if worked:
+            gc.enable()

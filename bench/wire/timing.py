@@ -1,7 +1,7 @@
 """From exchanges to times: when the first token and the rest came, without what the stub itself took.
 
 The stub writes its clock into each piece, so its thinking is known to the nanosecond and a timer that fires late costs
-no way a point. An answer without clocks is timed to its last byte. Pure; all times are microseconds.
+no way a point. An answer without clocks is timed to its last byte. Pure. Times are microseconds, spans seconds.
 """
 
 from bisect import bisect_right
@@ -40,6 +40,12 @@ def timing(exchange: Exchange) -> Timing:
         total=(whole - (came[-1][2] - arrived)) / 1000,
         delays=tuple((at - written) / 1000 for at, _, written in came),
     )
+
+
+def span(exchanges: Iterable[Exchange]) -> float:
+    """Seconds from the first request to the last byte of all. Raises ValueError on no exchanges."""
+    sent, ended = zip(*((exchange.sent, exchange.pieces[-1][0]) for exchange in exchanges), strict=True)
+    return float(max(ended) - min(sent)) / 1e9
 
 
 def gaps(marks: Iterable[tuple[int, int]]) -> list[float]:

@@ -62,9 +62,9 @@ class Attempt:
             refusal = await self._loading.run()
             if self._live.cancelled:
                 return self.cancelled()
-            if refusal is not None:
-                return self._refused(refusal)
-            return await self._send()
+            if refusal is None:
+                return await self._send()
+            return self._refused(refusal) if await self._start.on_disk() else self.handed_back()
         except TargetError as error:
             return await self._failed(error)
 

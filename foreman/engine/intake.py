@@ -216,7 +216,7 @@ class Intake:
     async def _keep(self, live: Live, job: NewJob, begun: asyncio.Future[bool] | None) -> Submitted:
         try:
             submitted = await self._store.submit(job, None if begun is None else job.created_at)
-        except (StorageFull, StorageFailed) as error:
+        except BaseException as error:
             self._refused([live], error)
             if begun is not None:
                 begun.set_result(False)
@@ -229,27 +229,31 @@ class Intake:
             self._jobs.queued(live, job)
         else:
             begun.set_result(True)
+            self._jobs.changed(live)
         return submitted
 
     async def _keep_many(self, made: Sequence[tuple[NewJob, Live]]) -> None:
         try:
             seqs = await self._store.submit_many([job for job, _ in made])
-        except (StorageFull, StorageFailed) as error:
+        except BaseException as error:
             self._refused([live for _, live in made], error)
             raise
         for (job, live), seq in zip(made, seqs, strict=True):
             live.seq = seq
             self._jobs.queued(live, job)
 
-    def _refused(self, lives: Sequence[Live], error: StorageFull | StorageFailed) -> None:
+    def _refused(self, lives: Sequence[Live], error: BaseException) -> None:
+        told = error if isinstance(error, ForemanError) else StorageFailed("the job could not be stored")
         for live in lives:
+            live.relay.finish(told)  # for who joined it meanwhile
             self._jobs.refused(live)
-        self._trouble.begin(error)
+        if isinstance(error, StorageFull | StorageFailed):
+            self._trouble.begin(error)
 
     async def _written(self, lives: list[Live], step: Coroutine[object, object, T]) -> T:
         """A step to its end, whatever becomes of the caller: jobs whose client left meanwhile are cancelled."""
         self._submitting += len(lives)
-        write = asyncio.get_running_loop().create_task(step)
+        write = asyncio.get_running_loop().create_task(self._counted(len(lives), step))
         try:
             return await asyncio.shield(write)
         except asyncio.CancelledError:
@@ -257,8 +261,12 @@ class Intake:
             self._aside.add(task)
             task.add_done_callback(self._aside.discard)
             raise
+
+    async def _counted(self, count: int, step: Coroutine[object, object, T]) -> T:
+        try:
+            return await step
         finally:
-            self._submitting -= len(lives)
+            self._submitting -= count
 
     async def _withdraw(self, lives: list[Live], write: asyncio.Future[T]) -> None:
         """The client left while its jobs were on the way to disk: cancel there what is its own."""

@@ -53,10 +53,7 @@ class Wires:
         """A new connection. Raises TargetUnreachable where there is none to be had."""
         try:
             wire = await self._connect()
-        except (
-            OSError,
-            UnicodeError,
-        ) as error:  # a timeout is the one, a name that is none the other
+        except (OSError, UnicodeError) as error:  # the second where the host's name is none
             raise TargetUnreachable(f"the target cannot be reached ({reason_of(error)})") from error
         if self._closed:
             wire.abort()
@@ -186,9 +183,8 @@ class KeptExchange:
             self._take(chunk)
             return
         self._chunks.append(chunk)
-        held = self._waiting_bytes > HIGH_BYTES
         self._waiting_bytes += len(chunk)
-        if self._waiting_bytes > HIGH_BYTES and not held and self._wire is not None:
+        if self._waiting_bytes > HIGH_BYTES and self._wire is not None:
             self._wire.hold(True)
         self._waiter.wake()
 

@@ -120,8 +120,8 @@ class LiveJobs:
         if live is None:
             live = self.adopt(job)
         live.seq = job.seq
-        self.depth.remove(job.model, str(job.load_key))
         self.begun(live, claim)
+        self.claimed(live)
         return live
 
     def cancelling(self, live: Live) -> None:
@@ -135,7 +135,7 @@ class LiveJobs:
         return None if found is None else (self._by_id[found.id], found)
 
     def begun(self, live: Live, claim: Claim) -> None:
-        """The worker begins it."""
+        """The worker begins it, which the store may not know yet: so nobody is told, and no count changes."""
         job = claim.job
         self.fresh.discard(live.id, str(live.key))
         live.state = JobState.LOADING
@@ -143,7 +143,18 @@ class LiveJobs:
         live.number = claim.number
         live.cancelled = live.cancelled or job.cancel_requested
         self.running = live
+
+    def claimed(self, live: Live) -> None:
+        """The store has given a queued job to the worker."""
+        self.depth.remove(live.model, str(live.key))
         self.changed(live)
+
+    def unclaimed(self, live: Live) -> None:
+        """It was begun for the first time, and the store did not give it to the worker: it stands where it stood."""
+        live.state = JobState.QUEUED
+        live.attempts = live.number = 0
+        if self.running is live:
+            self.running = None
 
     def returned(self, live: Live) -> None:
         """It is queued again."""

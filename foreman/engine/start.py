@@ -5,6 +5,7 @@ there. So a target that thinks for a moment hides what the disk costs, and nothi
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from foreman.core.job import Claim, Job, JobState, NewJob
@@ -24,6 +25,16 @@ class Start:
         if self.written is None:
             return True
         return self.written.result() if self.written.done() else await asyncio.shield(self.written)
+
+    def unless_on_disk(self, stop: Callable[[], object]) -> None:
+        """Have `stop` called as soon as it is known that the claim will never be on disk."""
+
+        def known(written: asyncio.Future[bool]) -> None:
+            if written.cancelled() or written.exception() is not None or not written.result():
+                stop()
+
+        if self.written is not None:
+            self.written.add_done_callback(known)
 
 
 def begun(new: NewJob, seq: int, now: int) -> Claim:

@@ -108,7 +108,10 @@ class Wire(asyncio.Protocol):
         """Say that nothing more will be asked: a Go server cancels the handler when it reads that."""
         self.reusable = False
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except OSError:  # reset by the other side, which the loop has not noticed yet
+                self._transport.abort()
 
     def abort(self) -> None:
         """Close at once."""
@@ -172,10 +175,14 @@ class Wire(asyncio.Protocol):
         if at < len(data):
             self.reusable = False
 
+    def eof_received(self) -> None:
+        # asyncio would first send what is still to be sent, and nobody may read that any more.
+        if self.unsent and self._transport is not None:
+            self._transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         ours = not self.reusable
         self.reusable = False
-        self._room.set()
         if not self.closed.done():
             self.closed.set_result(None)
         if self._listener is None:
@@ -212,8 +219,6 @@ class Wire(asyncio.Protocol):
             raise ValueError(f"{status} is no status")
         if status < 200 or self._listener is None or self._complete:
             return
-        if status in (204, 304):
-            self._sized = True
         self._headed = True
         self._dry_bytes = 0
         self._listener.on_head(status, tuple(self._headers))

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from foreman.core.errors import Draining, ForemanError, JobCancelled, JobFailed, StorageFailed, StorageFull
 from foreman.core.estimate import History, Sample
 from foreman.core.inventory import Inventory
-from foreman.core.job import Chosen, Claim, HandBack, Hot, JobState, NewJob, Outcome
+from foreman.core.job import FINISHED, Chosen, Claim, HandBack, Hot, JobState, NewJob, Outcome
 from foreman.core.residency import Residency, hot
 from foreman.engine.attempt import Attempt, Result
 from foreman.engine.clock import Clock, millis
@@ -176,7 +176,7 @@ class Worker:
         live.taken_at = self._clock.monotonic()
         attempt = Attempt(start, self._target, self._poller, self._clock, self._limits)
         attempt.working = partial(self._note_working, live)
-        result = await self._supervised(live, attempt)
+        result = await self._supervised(start, attempt)
         if not await start.on_disk():
             return None
         if isinstance(result, HandBack) and live.cancelled:
@@ -189,14 +189,17 @@ class Worker:
         self._store.note_working(live.seq, millis(self._clock))
         self._jobs.changed(live)
 
-    async def _supervised(self, live: Live, attempt: Attempt) -> Result:
+    async def _supervised(self, start: Start, attempt: Attempt) -> Result:
         """The attempt as a task of its own, so that a cancel stops it wherever it stands, and nothing else."""
+        live = start.live
         if live.cancelled:
             return attempt.cancelled()
         if self._stopping():
             return attempt.handed_back()
         task = asyncio.create_task(attempt.run(), name=f"attempt {live.id}")
         live.attempt = task
+        # A second cancel would end the wait for the target to let go of the job.
+        start.unless_on_disk(lambda: task.cancelling() or task.cancel())
         try:
             return await task
         except asyncio.CancelledError:
@@ -215,21 +218,31 @@ class Worker:
             return None if finished.next is None else Start(self._jobs.taken(finished.next), finished.next)
         following, job = chosen
         claim = begun(job, following.seq, outcome.at)
+        self._jobs.begun(following, claim)
         written = asyncio.create_task(self._finish_and_claim(live, attempt, outcome, following))
-        self._jobs.taken(claim)
         return Start(following, claim, written)
 
     async def _finish_and_claim(self, live: Live, attempt: Attempt, outcome: Outcome, following: Live) -> bool:
         finished = await self._finish(live, attempt, outcome, Chosen(following.seq))
-        if not finished.chosen:
+        if finished.chosen:
+            self._jobs.claimed(following)
+        else:
             await self._give_up(following)
         return finished.chosen
 
     async def _give_up(self, live: Live) -> None:
-        """A job that was begun turned out to be somebody else's, who cancelled it in the same moment most likely."""
-        job = await self._store.get(live.id)
+        """A job that was begun is not the worker's: somebody cancelled it in the same moment, most likely."""
+        job = await self._persist(lambda: self._store.get(live.id))
+        self._jobs.unclaimed(live)
+        if job is not None and job.state not in FINISHED:
+            self._send_away(live)
+            return
         live.relay.finish(JobCancelled("the job was cancelled"))
         self._jobs.gone(live, JobState.CANCELLED if job is None else job.state)
+        log_event(
+            log, logging.INFO, "job_finished", f"job {live.state}",
+            job=live.id, model=live.model, path=live.path, client=live.client, outcome=live.state,
+        )  # fmt: skip
 
     async def _finish(self, live: Live, attempt: Attempt, outcome: Outcome, following: Hot | Chosen | None) -> Finished:
         finished = await self._persist(lambda: self._store.finish(live.seq, outcome, following))
@@ -272,7 +285,8 @@ class Worker:
 
     def _chosen(self) -> tuple[Live, NewJob] | None:
         """The next job, where it is known without asking the store, and needs no look at the target first."""
-        return self._jobs.chosen(self.hot()) if self._goes_on() else None
+        # While the store takes no writes, a job that was begun would only keep the target from others.
+        return self._jobs.chosen(self.hot()) if self._goes_on() and self.trouble.error is None else None
 
     def _goes_on(self) -> bool:
         return not self._stopping() and not self.paused and self._poller.reachable is not False

@@ -7,6 +7,7 @@ import pytest
 from bench.figures.pages import NO_RUN, pictures_of, run_shown, with_tables
 from bench.figures.record import Record
 from bench.parts.run import PARTS
+from bench.scale import FULL
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "performance.md"
@@ -22,6 +23,9 @@ def test_the_page_shows_the_newest_run() -> None:
 def test_a_committed_run_is_a_whole_one(file: Path) -> None:
     record = Record.read(file.read_bytes())
     assert set(record.settings["parts"]) == set(PARTS)
+    assert tuple(record.settings["crowds"]) == FULL.crowds
+    assert tuple(record.settings["depths"]) == FULL.depths
+    assert record.settings["seconds"] >= FULL.seconds
     assert record.machine["commit"]
     assert file.stem.startswith(record.machine["at"][:10])
 

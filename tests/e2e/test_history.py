@@ -53,6 +53,13 @@ def test_a_good_history_has_no_fault() -> None:
     assert faults(*good(), 1) == []
 
 
+def test_what_was_sent_in_the_moment_of_the_kill_need_not_be_on_record() -> None:
+    history, jobs = good()
+    history.calls[0].got = b""
+    jobs[0] = replace(jobs[0], attempts=1, tries=(None,))
+    assert faults(history, jobs, 1) == []
+
+
 def _job_is(index: int, **changes: Any) -> Callable[[History, list[Stored]], None]:
     def spoil(_: History, jobs: list[Stored]) -> None:
         jobs[index] = replace(jobs[index], **changes)

@@ -1,12 +1,14 @@
-"""A stub and the target that speaks to it."""
+"""A stub, the target that speaks to it, and an engine at work in front of it."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from foreman.engine.target import Target
 from foreman.testing import StubOllama
 from tests.engine import serving
+from tests.engine.running import Running, running
 from tests.engine.serving import target_at
 
 
@@ -28,3 +30,11 @@ async def stub() -> AsyncIterator[StubOllama]:
 async def target(stub: StubOllama) -> AsyncIterator[Target]:
     async with target_at(stub.url) as target:
         yield target
+
+
+@pytest.fixture
+async def work(stub: StubOllama, tmp_path: Path) -> AsyncIterator[Running]:
+    """An engine at rest, with the model loaded that its jobs ask for."""
+    async with running(stub, tmp_path / "foreman.db") as work:
+        await work.warm()
+        yield work

@@ -1,6 +1,7 @@
 """Raw answers of a target, good and hostile, and what must come of each.
 
-Where aiohttp's client makes something else of an answer, and both are right, the entry says what and why.
+Where aiohttp's client makes something else of an answer, and foreman need not, the entry says what and why. A job is
+never sent with HEAD, so there is no answer to one here.
 """
 
 import re
@@ -100,6 +101,7 @@ LENIENT: Final = "aiohttp forgives what no server of Go's writes"
 NUMBERS: Final = "aiohttp passes any number on"
 SWITCHES: Final = "aiohttp leaves it to who asked for the change, and foreman asks for none"
 LINES: Final = "aiohttp limits each line and their number, foreman the whole"
+FOOLED: Final = "aiohttp takes the trailer for a header, and then the break for the end"
 ENDLESS: Final = "aiohttp has no limit on it; a timeout ends the wait"
 
 GOOD: Final = {
@@ -124,6 +126,9 @@ GOOD: Final = {
     "100 before it": whole(CONTINUE + SHORT),
     "several 1xx before it": whole(CONTINUE + HINTS + b"HTTP/1.1 102 Processing\r\n\r\n" + HINTS + SHORT),
     "a 1xx with a body": whole(b"HTTP/1.1 199 Odd\r\nContent-Length: 3\r\n\r\nabc" + SHORT),
+    "a 1xx with a length, and until close": until_close(
+        b"HTTP/1.1 199 Odd\r\nContent-Length: 0\r\n\r\n" + OK + b"\r\nok"
+    ),
     "204": whole(b"HTTP/1.1 204 No Content\r\n\r\n", b"", 204),
     "204 with a length": whole(b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n", b"", 204),
     "304": whole(b"HTTP/1.1 304 Not Modified\r\n\r\n", b"", 304),
@@ -145,6 +150,9 @@ GOOD: Final = {
     "HTTP/1.0 until close": until_close(b"HTTP/1.0 200 OK\r\n\r\nok"),
     "205 until close": until_close(b"HTTP/1.1 205 Reset Content\r\n\r\n", b"", 205),
     "a coding that is not chunked": until_close(OK + b"Transfer-Encoding: gzip\r\n\r\nok"),
+    "chunked, and then another coding": until_close(
+        OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\nok"
+    ),
     "a head just short enough": whole(headed(HEAD_BYTES) + b"ok"),
     "a header of 20 KB": replace(
         whole(OK + b"X: " + b"x" * 20_000 + b"\r\n" + REST), plain=Made(End.REFUSED, None), why=LINES
@@ -163,6 +171,7 @@ GLUED: Final = {
     "an upgrade behind it": whole(SHORT + SWITCH + b"\r\n", again=False),
     "garbage behind a length": whole(SHORT + b"\x00garbage", again=False),
     "garbage behind chunks": whole(CHUNKED + chunks(b"ok") + b"garbage", again=False),
+    "an answer behind as much as is parsed at once": Case(headed(HEAD_BYTES - 2) + b"ok" + SHORT, OKAY, again=False),
     "much behind it": whole(SHORT + b"x" * MUCH, again=False),
     "a body for 204": whole(b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", b"", 204, again=False),
     "a body for 304": whole(b"HTTP/1.1 304 Not Modified\r\n\r\nok", b"", 304, again=False),
@@ -177,6 +186,9 @@ CUT: Final = {
     "closed behind a chunk": cut(CHUNKED + b"2\r\nok\r\n", closes=True),
     "closed within a size": cut(CHUNKED + b"2\r\nok\r\n1", closes=True),
     "closed within the trailers": cut(CHUNKED + b"2\r\nok\r\n0\r\nX: y\r\n", closes=True),
+    "closed within a trailer that speaks of a coding": cut(
+        CHUNKED + b"2\r\nok\r\n0\r\nTransfer-Encoding: gzip\r\nX: y\r\n", closes=True, plain=OKAY, why=FOOLED
+    ),
     "closed within two codings": cut(OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n", closes=True),
     "HTTP/1.0 with too little": cut(b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok", closes=True),
     "a size that is none": cut(CHUNKED + b"2\r\nok\r\nsize\r\n"),

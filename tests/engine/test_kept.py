@@ -8,7 +8,7 @@ import pytest
 
 from foreman.core.errors import TargetGarbled, TargetLost, TargetUnreachable
 from foreman.engine import kept, target
-from foreman.engine.kept import KeptExchange
+from foreman.engine.kept import KeptExchange, Wires
 from foreman.engine.plain import KEEPALIVE_IDLE_OPTION
 from foreman.engine.target import Target
 from foreman.engine.wire import PIECE_BYTES, Wire
@@ -264,6 +264,7 @@ async def test_a_target_that_closes_later_has_had_the_request(monkeypatch: pytes
         assert await asked(target) == (200, b"ok")
         with pytest.raises(TargetLost):
             await asked(target)
+    assert server.connections == 1
 
 
 @on_both_loops
@@ -273,6 +274,7 @@ async def test_what_is_not_http_is_not_asked_again() -> None:
         assert await asked(target) == (200, b"ok")
         with pytest.raises(TargetGarbled):
             await asked(target)
+    assert server.connections == 1
 
 
 @on_both_loops
@@ -344,12 +346,38 @@ async def test_leaving_the_target_leaves_nothing_open(phase: str) -> None:
                 await exchange.head(PATIENCE)
             wire = wire_of(target)
             assert not ended.is_set()
-        assert wire.closed.done()
+            await target._wires.close()
+            assert wire.closed.done()
         assert repr(target._wires) == "<Wires 0 open, 0 idle>"
         await ended.wait()
         late = target.exchange(payload())
         with pytest.raises(TargetUnreachable):
             await late.head(PATIENCE)
+
+
+@on_both_loops
+async def test_a_connection_that_comes_when_all_is_closed_is_closed_too() -> None:
+    ended, go_on = asyncio.Event(), asyncio.Event()
+
+    async def until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.read() == b""
+        ended.set()
+
+    async with talking_to(until_closed) as target:
+
+        async def slowly() -> Wire:
+            wire = await target._connected()
+            await go_on.wait()
+            return wire
+
+        wires = Wires(slowly)
+        opening = asyncio.create_task(wires.fresh())
+        await asyncio.sleep(0)
+        await wires.close()
+        go_on.set()
+        with pytest.raises(TargetUnreachable):
+            await opening
+        await ended.wait()
 
 
 @on_both_loops

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from foreman.core.errors import TargetCut, TargetSilent
+from foreman.core.errors import TargetCut, TargetLost, TargetSilent
 from foreman.engine.exchange import Exchange
 from foreman.engine.kept import HIGH_BYTES, KeptExchange
 from foreman.engine.target import Target
@@ -178,6 +178,24 @@ async def test_an_answer_that_comes_before_all_is_sent_is_whole_and_the_connecti
     assert server.connections == 2
 
 
+@pytest.mark.parametrize("answer", [OK + b"\r\nok", b""], ids=["answered", "silent"])
+@on_both_loops
+async def test_a_target_that_ends_without_reading_on_is_not_waited_for(answer: bytes) -> None:
+    async def half_closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.write_eof()
+        await leave.wait()
+
+    leave = asyncio.Event()
+    async with talking_to(half_closing) as target:
+        if answer:
+            assert await asked(target, bytes(MUCH)) == (200, b"ok")
+        else:
+            with pytest.raises(TargetLost):
+                await asked(target, bytes(MUCH))
+
+
 async def until_closed(reader: asyncio.StreamReader) -> None:
     """Read to the end, whichever way it comes."""
     try:
@@ -256,7 +274,11 @@ async def test_what_was_not_sent_wholly_is_given_up_without_a_wait() -> None:
     async with talking_to(server) as target:
         exchange = begun(target, bytes(MUCH))
         await server.reached.wait()
+        sending = (await wire_of(exchange))._sending
+        assert sending is not None
         assert await exchange.abort(0.0)
+        with pytest.raises(asyncio.CancelledError):
+            await sending
         await server.left.wait()
 
 

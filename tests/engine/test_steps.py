@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from foreman.core.job import Hot, JobState, Stats
+from foreman.core.job import Chosen, Hot, JobState, Stats
 from foreman.engine import database, statements, steps
 from tests.engine.stored import done, job_id, new_job
 
@@ -37,6 +37,9 @@ def test_no_step_leaves_a_statement_open(db: sqlite3.Connection) -> None:
     claim = steps.claim(db, "me", Hot(), 1)
     assert claim is not None
     steps.finish(db, "me", claim.job.seq, done(), (0, b"answer"), Hot())
+    steps.finish(db, "me", claim.job.seq + 1, done(), None, Chosen(claim.job.seq + 2))
+    steps.finish(db, "me", claim.job.seq + 2, done(), None, None)
+    steps.submit_claimed(db, "me", new_job(9), 1)
     for number in (10, 11):
         steps.submit(db, new_job(number, idem_key="k"))
     steps.submit_many(db, [new_job(12), new_job(13)])
@@ -45,7 +48,7 @@ def test_no_step_leaves_a_statement_open(db: sqlite3.Connection) -> None:
     steps.set_paused(db, True, 1)
     steps.set_paused(db, False, 1)
     steps.forget(db, claim.job.id)
-    steps.cancel(db, job_id(2), 3)
+    steps.cancel(db, job_id(13), 3)
     steps.prune(db, 9, 0, 1)
     steps.recover(db, "other", 4, drop_attached=True)
     other = sqlite3.connect(db.execute("PRAGMA database_list").fetchall()[0][2], timeout=0, isolation_level=None)

@@ -11,7 +11,7 @@ import pytest
 
 from foreman.core.errors import StorageFailed
 from foreman.core.estimate import KEPT_SAMPLES, Sample
-from foreman.core.job import Hot, JobState, Mode, NewJob, Payload, Stats
+from foreman.core.job import Chosen, Hot, JobState, Mode, NewJob, Payload, Stats
 from foreman.core.order import Waiting
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.store import Finished, JobFilter, Store, Submitted
@@ -160,6 +160,69 @@ async def test_finish_claims_the_next_in_the_same_step(store: Store) -> None:
     last = await store.finish(3, failed(), Hot())
     assert (last.state, last.next and last.next.job.seq) == (JobState.FAILED, 2)
     assert await store.finish(2, done(), Hot()) == Finished(True, JobState.DONE, None)
+
+
+async def test_a_job_may_be_claimed_as_it_is_kept(store: Store) -> None:
+    new = new_job(1)
+    submitted = await store.submit(new, new.created_at)
+    assert submitted == Submitted(submitted.seq)
+    assert await store.depth() == {}
+    job = await store.get(new.id)
+    assert job is not None
+    assert (job.state, job.attempts, job.claimed_at) == (JobState.LOADING, 1, new.created_at)
+    assert await store.payload(new.id) == new.payload
+    await store.submit(new_job(2))
+    assert await claimed(store) is None
+    assert (await store.finish(submitted.seq, done(), Hot())).next is not None
+    assert [(each.n, each.outcome) for each in await store.attempts(new.id)] == [(1, "done")]
+
+
+async def test_one_job_at_a_time_also_where_it_is_claimed_as_it_is_kept(store: Store) -> None:
+    await store.submit(new_job(1), 1_000)
+    with pytest.raises(StorageFailed, match="UNIQUE"):
+        await store.submit(new_job(2), 1_000)
+    assert (await store.get(job_id(2)), await store.depth()) == (None, {})
+
+
+async def test_a_job_that_may_be_there_already_is_not_claimed_unseen(store: Store) -> None:
+    with pytest.raises(ValueError, match="key"):
+        await store.submit(new_job(1, idem_key="k", req_hash=b"h"), 1_000)
+    assert await store.get(job_id(1)) is None
+
+
+async def test_finish_claims_the_job_that_was_chosen_and_no_other(store: Store) -> None:
+    seqs = await submit(store, "a", "b", "b")
+    assert await claimed(store) == seqs[0]
+    finished = await store.finish(seqs[0], done(at=7_000), Chosen(seqs[2]))
+    assert finished == Finished(applied=True, state=JobState.DONE, chosen=True)
+    job = await store.get(job_id(3))
+    assert job is not None
+    assert (job.state, job.attempts, job.claimed_at) == (JobState.LOADING, 1, 7_000)
+    assert [(each.n, each.started_at, each.outcome) for each in await store.attempts(job.id)] == [(1, 7_000, None)]
+    assert await state(store, 2) is JobState.QUEUED
+    assert await store.depth() == {("b", "b"): 1}
+
+
+@pytest.mark.parametrize("why", ["cancelled", "delayed", "finished", "unknown"])
+async def test_one_that_is_not_there_to_be_claimed_is_not_and_the_end_stands(store: Store, why: str) -> None:
+    seqs = await submit(store, "a")
+    late = (await store.submit(new_job(2, not_before=9_999 if why == "delayed" else 0))).seq
+    assert await claimed(store) == seqs[0]
+    if why == "cancelled":
+        await store.cancel(job_id(2), 6_000)
+    seq = {"unknown": 99, "finished": seqs[0]}.get(why, late)
+    before = await store.get(job_id(2))
+    assert await store.finish(seqs[0], done(), Chosen(seq)) == Finished(applied=True, state=JobState.DONE)
+    assert (await state(store, 1), await store.get(job_id(2))) == (JobState.DONE, before)
+    assert await store.attempts(job_id(2)) == []
+
+
+async def test_who_does_not_own_a_job_claims_none_with_its_end(store: Store) -> None:
+    seqs = await submit(store, "a", "b")
+    assert await claimed(store) == seqs[0]
+    await store.finish(seqs[0], done())
+    assert await store.finish(seqs[0], done(), Chosen(seqs[1])) == Finished(applied=False, state=JobState.DONE)
+    assert await state(store, 2) is JobState.QUEUED
 
 
 async def test_a_job_handed_back_may_be_the_next(store: Store) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from foreman.core.errors import StorageFailed
-from foreman.core.job import ACTIVE, FINISHED, Claim, Hot, Job, JobState, Mode, NewJob
+from foreman.core.job import ACTIVE, FINISHED, Chosen, Claim, Hot, Job, JobState, Mode, NewJob
 from foreman.core.order import Waiting
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.store import Finished, JobFilter, Submitted
@@ -110,7 +110,10 @@ class StoreMachine(RuleBasedStateMachine):
         first = min(ready, key=rank)
         assert claim is not None
         assert claim.job.seq == first
-        job = self.jobs[first]
+        self.expect_claimed(first)
+
+    def expect_claimed(self, seq: int) -> None:
+        job = self.jobs[seq]
         job.state, job.attempts, job.first_byte_at = JobState.LOADING, job.attempts + 1, None
         job.outcomes.append(None)
 
@@ -140,7 +143,7 @@ class StoreMachine(RuleBasedStateMachine):
             new.client, new.idem_key, new.req_hash,
         )  # fmt: skip
 
-    def expect_end(self, seq: int, state: JobState, finished: Finished, hot: Hot | None) -> None:
+    def expect_end(self, seq: int, state: JobState, finished: Finished, following: Hot | Chosen | None) -> None:
         """`state` is where the caller wants the job to go."""
         job = self.jobs.get(seq)
         if job is None or job.state not in ACTIVE:
@@ -156,10 +159,15 @@ class StoreMachine(RuleBasedStateMachine):
         if state is JobState.DONE:
             self.samples.append((job.key, self.now))
         job.outcomes[-1] = "requeued" if state is JobState.QUEUED else state
-        if hot is None:
-            assert finished.next is None
-        else:
-            self.expect_claim(hot, finished.next)
+        if isinstance(following, Hot):
+            self.expect_claim(following, finished.next)
+            assert not finished.chosen
+            return
+        assert finished.next is None
+        chosen = None if following is None else self.jobs.get(following.seq)
+        assert finished.chosen == (chosen is not None and chosen.state is JobState.QUEUED and not chosen.not_before)
+        if following is not None and finished.chosen:
+            self.expect_claimed(following.seq)
 
     def some_seq(self, data: st.DataObject) -> int:
         """Most often the job in flight."""
@@ -208,18 +216,30 @@ class StoreMachine(RuleBasedStateMachine):
             for new, seq in zip(many, self.run(self.store.submit_many(many)), strict=True):
                 self.expect_new(new, seq)
 
+    @rule(key=st.sampled_from(KEYS), max_attempts=st.integers(1, 3))
+    def submit_claimed(self, key: str, max_attempts: int) -> None:
+        new = self.new(key, max_attempts=max_attempts)
+        if self.active() is not None:
+            with pytest.raises(StorageFailed, match="UNIQUE"):
+                self.run(self.store.submit(new, self.now))
+            return
+        submitted = self.run(self.store.submit(new, self.now))
+        assert submitted == Submitted(submitted.seq)
+        self.expect_new(new, submitted.seq)
+        self.expect_claimed(submitted.seq)
+
     @rule(hot=HOT)
     def claim(self, hot: Hot) -> None:
         self.expect_claim(hot, self.run(self.store.claim(hot, self.now)))
 
     @precondition(lambda self: self.jobs)
-    @rule(data=st.data(), well=st.booleans(), hot=st.none() | HOT)
-    def finish(self, data: st.DataObject, well: bool, hot: Hot | None) -> None:
+    @rule(data=st.data(), well=st.booleans(), following=st.none() | HOT | st.builds(Chosen, st.integers(1, 9)))
+    def finish(self, data: st.DataObject, well: bool, following: Hot | Chosen | None) -> None:
         seq = self.some_seq(data)
         outcome = done(self.now) if well else failed(self.now)
         if well and seq == self.active():
             self.jobs[seq].answered = True
-        self.expect_end(seq, outcome.state, self.run(self.store.finish(seq, outcome, hot)), hot)
+        self.expect_end(seq, outcome.state, self.run(self.store.finish(seq, outcome, following)), following)
 
     @precondition(lambda self: self.jobs)
     @rule(

@@ -1,6 +1,7 @@
 """Waiting with a limit."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,19 @@ async def test_the_call_wins_over_the_limit_that_ends_at_the_same_moment() -> No
     task = await waiting(waiter, 0.0)
     waiter.wake()
     assert await task is True
+
+
+@on_both_loops
+async def test_a_limit_that_ends_behind_the_call_changes_nothing() -> None:
+    wrong: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: wrong.append(said))
+    waiter = Waiter()
+    task = await waiting(waiter, 0.001)
+    time.sleep(0.005)  # noqa: ASYNC251 both are due when the loop goes on
+    await asyncio.sleep(0)
+    waiter.wake()
+    await task
+    assert not wrong
 
 
 async def test_nothing_stays_behind_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:

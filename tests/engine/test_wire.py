@@ -7,7 +7,7 @@ import pytest
 
 from foreman.core.errors import TargetLost
 from foreman.engine.wire import HEAD_BYTES, Wire
-from tests.engine.corpus import CORPUS, REST, End, Made
+from tests.engine.corpus import CORPUS, End, Made
 from tests.engine.hearing import Heard, asked, cut_at, feed, linked
 from tests.engine.serving import CHUNKED, OK, SHORT
 
@@ -82,11 +82,20 @@ async def test_a_body_is_told_as_it_comes() -> None:
 
 async def test_each_answer_has_limits_of_its_own() -> None:
     wire, line = linked()
-    head = OK + b"X: y\r\n" * (HEAD_BYTES // 9) + REST
+    much = b"X: y\r\n" * (HEAD_BYTES // 9)
     for _ in range(3):
         heard = asked(wire)
-        feed(wire, line, [head], closes=False)
+        feed(wire, line, [OK + much + CHUNKED[len(OK) :], b"2\r\nok\r\n0\r\n", much, b"\r\n"], closes=False)
         assert heard.made == Made(End.WHOLE, 200, b"ok")
+
+
+@pytest.mark.parametrize(("more", "end"), [(0, End.WHOLE), (1, End.CUT)])
+async def test_the_limit_on_trailers_is_exact_where_they_come_alone(more: int, end: End) -> None:
+    wire, line = linked()
+    heard = asked(wire)
+    trailers = b"0\r\nX: %b\r\n\r\n" % (b"y" * (HEAD_BYTES - 10 + more))
+    feed(wire, line, [CHUNKED, b"2\r\nok\r\n", trailers], closes=False)
+    assert heard.made == Made(end, 200, b"ok")
 
 
 async def test_what_is_around_the_pieces_of_a_body_may_be_more_than_the_limit_together() -> None:
@@ -146,8 +155,10 @@ async def test_nothing_is_sent_on_a_connection_that_is_gone() -> None:
     wire.connection_lost(None)
     with pytest.raises(TargetLost):
         asked(wire)
+    unconnected = Wire()
     with pytest.raises(TargetLost):
-        asked(Wire())
+        asked(unconnected)
+    assert unconnected.stirred
     assert line.sent == b""
 
 

@@ -11,8 +11,10 @@ from yarl import URL
 
 from foreman.core import body as bodies
 from foreman.core.body import RequestBody
-from foreman.testing import Script, StubOllama
+from foreman.engine.sqlite import SqliteStore
+from foreman.testing import Ending, Script, StubOllama
 from foreman.web import admission
+from tests.engine.running import held
 from tests.web.conftest import Front, Fronts
 
 HELLO = {"model": "llama3", "prompt": "hello"}
@@ -145,3 +147,38 @@ async def test_an_unload_is_seen_at_once(stub: StubOllama, front: Front) -> None
     assert await asked(front, "/api/chat", {"model": "LLAMA3", "messages": [], "keep_alive": "0"}) == (200, None)
     assert not front.engine.poller.residency.runners
     assert len(stub.ledger.on("/api/chat")) == 1
+
+
+async def test_a_client_has_nothing_of_an_answer_before_its_job_is_on_disk(
+    stub: StubOllama, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job is begun while it is written: the target has said everything before the client hears a word."""
+    worker, rested = front.engine._worker, asyncio.Event()
+    rest = worker._rest
+
+    async def resting(pause: float | None) -> None:
+        rested.set()
+        await rest(pause)
+
+    monkeypatch.setattr(worker, "_rest", resting)
+    assert await asked(front, "/api/generate", HELLO) == (200, None)
+    store = front.engine.store
+    assert isinstance(store, SqliteStore)
+    reader, writer = await asyncio.open_connection("127.0.0.1", URL(front.url).port)
+    async with asyncio.timeout(10):
+        await rested.wait()
+    async with held(store):
+        body = orjson.dumps(HELLO | {"prompt": "again"})
+        writer.write(b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n")
+        writer.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        entry = await stub.ledger.wait_for(lambda _: next((e for e in stub.ledger.entries if e.body == body), None))
+        await stub.ledger.wait_for(lambda _: entry.ending is Ending.COMPLETE)
+        assert await asked(front, "/api/show", {"model": "llama3"}) == (200, None)  # so it is here by now
+        reading = asyncio.create_task(reader.read())
+        assert await asked(front, "/api/show", {"model": "llama3"}) == (200, None)
+        assert not reading.done()
+        assert reader._buffer == b""  # type: ignore[attr-defined]
+    answer = await reading
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"done":true' in answer
+    writer.close()

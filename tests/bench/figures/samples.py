@@ -12,7 +12,7 @@ COSTS[FOREMAN] = (200.0, 50.0, 22.0)
 
 def turn(workload: str, subject: str, number: int) -> Turn:
     added, cpu, delay = COSTS[subject]
-    figures = {"rate": 1000.0 / (1 + added), "cpu": cpu * (1 + number)}
+    figures = {"rate": 1000.0 / (1 + added), "cpu": cpu * (1 + number), "memory": cpu / 2}
     for share in ("p50", "p90", "p99"):
         figures |= {f"first_{share}": 50.0 + added, f"total_{share}": 60.0 + added, f"delay_{share}": delay}
     if workload == "long":

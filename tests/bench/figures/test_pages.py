@@ -10,7 +10,7 @@ def test_tables_go_to_their_place_and_can_be_put_there_again() -> None:
     assert run_shown(PAGE) == NO_RUN
     shown = with_tables(PAGE, "bench/results/one.json", record(), "costs")
     assert run_shown(shown) == "bench/results/one.json"
-    assert shown.startswith("# Costs\n\nBefore.\n\n<!-- tables of bench/results/one.json -->\n\n## ")
+    assert shown.startswith("# Costs\n\nBefore.\n\n<!-- tables of bench/results/one.json -->\n\n![Added")
     assert shown.endswith("<!-- end of tables -->\n\nAfter.\n")
     assert "## The budget" in shown
     assert all(f"]({name})" in shown for name in pictures_of(record(), "costs"))

@@ -57,6 +57,7 @@ async def test_overhead_has_a_turn_of_each_way_at_each_workload(tmp_path: Path, 
     for turn in record.turns:
         assert turn.figures["first_p50"] > 0
         assert turn.figures["rate"] > 0
+        assert (turn.figures["memory"] > 0) is (turn.subject != DIRECT)
         if turn.subject != DIRECT and turn.workload != "embeddings":
             assert turn.figures["cpu"] > 0
     (gap,) = [turn.figures["gap_p50"] for turn in record.turns if "gap_p50" in turn.figures]

@@ -52,6 +52,22 @@ async def test_an_answer_that_never_comes_is_no_hang(monkeypatch: pytest.MonkeyP
             await crowd.ask(0.0)
 
 
+async def test_clients_that_shall_rest_ask_no_more() -> None:
+    async with StubOllama() as stub, Crowd(stub.url, VERSION, 2) as crowd:
+        asking = asyncio.create_task(crowd.ask(60.0))
+        await stub.ledger.wait_for(lambda ledger: len(ledger.on("/api/version")) >= 4)
+        crowd.rest()
+        assert len(await asking) == len(stub.ledger.on("/api/version"))
+
+
+def test_the_collector_works_again_when_the_last_of_several_is_done() -> None:
+    with drive.no_collector():
+        with drive.no_collector():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
 async def test_the_collector_rests_while_clients_ask() -> None:
     async with StubOllama() as stub, Crowd(stub.url, CHAT, 1) as crowd:
         stub.script("*", Script(hold=0))

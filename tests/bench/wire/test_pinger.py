@@ -5,7 +5,7 @@ from time import sleep
 
 import orjson
 
-from bench.servers.nginx import free_port
+from bench.servers.ports import free_port
 from bench.wire import pinger
 from bench.wire.pinger import Pings
 from foreman.testing import StubOllama

@@ -1,6 +1,6 @@
 from bench.servers.answers import STAMP_TEMPLATE
 from bench.wire.connection import Exchange
-from bench.wire.timing import Timing, gaps, timing
+from bench.wire.timing import Timing, gaps, span, timing
 
 
 def stamp(arrived: int, written: int) -> bytes:
@@ -21,6 +21,12 @@ def test_a_clock_that_is_cut_counts_when_its_last_byte_came() -> None:
 
 def test_an_answer_without_clocks_is_timed_to_its_end() -> None:
     assert timing(Exchange(1_000, [(5_000, b"a"), (9_000, b"b")])) == Timing(8.0, 8.0)
+
+
+def test_a_span_is_from_the_first_request_to_the_last_byte() -> None:
+    late, early = Exchange(3_000, [(4_000, b"a"), (9_000, b"b")]), Exchange(1_000, [(8_000, b"c")])
+    assert span([late, early]) == 8e-6
+    assert span([early]) == 7e-6
 
 
 def test_a_gap_is_from_the_last_byte_to_the_next_arrival() -> None:

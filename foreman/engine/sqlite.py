@@ -7,6 +7,7 @@ keep the process from ever ending, and the last connection to close is the one t
 import asyncio
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -17,7 +18,7 @@ import aiosqlite
 
 from foreman.core.errors import StorageFailed, StoreUnusable
 from foreman.core.estimate import KEPT_SAMPLES, Sample
-from foreman.core.job import Answer, Chosen, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome, Payload
+from foreman.core.job import Answer, Chosen, Claim, HandBack, Hot, Job, JobState, LoadKey, NewJob, Outcome, Payload
 from foreman.core.order import Waiting
 from foreman.engine import database, statements, steps
 from foreman.engine.store import Attempt, Finished, JobFilter, StoreUsage, Submitted
@@ -43,7 +44,7 @@ class SqliteStore:
         self._reader = reader
         self._stack = stack
         self._inode = path.stat().st_ino
-        self._notes: dict[int, steps.Note] = {}
+        self._notes: dict[int, steps.FirstByte] = {}  # of the jobs in flight
         self.failed = writer.failed
 
     @classmethod
@@ -101,32 +102,36 @@ class SqliteStore:
     async def _finish(
         self, seq: int, outcome: Outcome, packed: tuple[int, bytes] | None, claim: Hot | Chosen | None
     ) -> Finished:
-        step = partial(steps.finish, self._boot_id, seq, outcome, packed, claim, self._noted(seq))
-        finished = await self._writer.run(step, alone=packed is not None and len(packed[1]) > BIG)
-        self._notes.pop(seq, None)
-        return finished
+        note = self._untold(seq)
+        step = partial(
+            steps.finish, owner=self._boot_id, seq=seq, outcome=outcome, packed=packed, following=claim,
+            first_byte_at=None if note is None else note.at,
+        )  # fmt: skip
+        try:
+            return await self._writer.run(step, alone=packed is not None and len(packed[1]) > BIG)
+        except Exception:
+            if note is not None:  # for the next try
+                self._notes[seq] = note
+            raise
 
     async def hand_back(self, seq: int, back: HandBack, claim: Hot | None = None) -> Finished:
-        self._noted(seq)
-        finished = await self._writer.run(
-            partial(steps.hand_back, owner=self._boot_id, seq=seq, back=back, following=claim)
-        )
-        self._notes.pop(seq, None)
-        return finished
+        self._untold(seq)
+        step = partial(steps.hand_back, owner=self._boot_id, seq=seq, back=back, following=claim)
+        return await self._writer.run(step)
 
     def note_working(self, seq: int, at: int) -> None:
-        pending = self._notes.get(seq)
-        if pending is None or pending.run:
-            self._notes[seq] = note = steps.Note(seq, at)
+        note = self._notes.get(seq)
+        if note is None or note.told:
+            self._notes[seq] = note = steps.FirstByte(seq, at)
             self._writer.later(partial(steps.note_working, owner=self._boot_id, note=note))
 
-    def _noted(self, seq: int) -> int | None:
-        """When the first byte came, where that is not written yet: whoever asks writes it, and saves a statement."""
-        note = self._notes.get(seq)
-        if note is None or note.run:
+    def _untold(self, seq: int) -> steps.FirstByte | None:
+        """The note the writer has not come to; it need not any more. It is of this attempt: a claim is a write too."""
+        note = self._notes.pop(seq, None)
+        if note is None or note.told:
             return None
         note.moot = True
-        return note.at
+        return note
 
     async def cancel(self, id: str, at: int) -> JobState | None:  # noqa: A002
         return await self._writer.run(partial(steps.cancel, id_=id, at=at))
@@ -204,7 +209,10 @@ class SqliteStore:
         return [Sample(*row) for row in await self._read(statements.SAMPLES, KEPT_SAMPLES)]
 
     async def depth(self) -> dict[tuple[str, str], int]:
-        return {(model, load_key): count for model, load_key, count in await self._read(statements.DEPTH)}
+        counts: Counter[tuple[str, str]] = Counter()
+        for load_key, count in await self._read(statements.DEPTH):
+            counts[LoadKey.parse(load_key).model, load_key] += count
+        return counts
 
     async def next_due(self) -> int | None:
         return await self._number(statements.NEXT_DUE)

@@ -158,9 +158,8 @@ SELECT j.path, p.headers, p.body FROM jobs AS j JOIN payloads AS p USING (seq) W
 BY_SEQ: Final = f"SELECT {COLUMNS} FROM jobs WHERE seq IN (SELECT value FROM json_each(?))"  # noqa: S608 constants only
 
 REPEATABLE: Final = f"""
-SELECT req_hash, {COLUMNS} FROM jobs WHERE req_hash IS NOT NULL AND seq IN (
-  SELECT seq FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0
-  UNION ALL SELECT seq FROM jobs INDEXED BY jobs_delayed WHERE state='queued' AND not_before>0)"""  # noqa: S608 constants only
+SELECT req_hash, {COLUMNS} FROM jobs INDEXED BY jobs_repeatable
+WHERE state='queued' AND req_hash IS NOT NULL"""  # noqa: S608 constants only
 
 # One text for each index that can lead: whose jobs, of which model, in which states. What the index does not lead to
 # is told from its other columns, so that a row is read only to be shown.
@@ -220,11 +219,12 @@ SELECT {COLUMNS} FROM jobs INDEXED BY jobs_delayed
 WHERE state='queued' AND not_before>0 AND not_before>:now AND lane='local'
 ORDER BY not_before, seq LIMIT :limit"""  # noqa: S608 constants only
 
+# Only the ready ones can be many at once without a row being read: all that is asked for stands in their index.
 DEPTH: Final = """
-SELECT model, load_key, count(*) FROM (
-  SELECT model, load_key FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0
-  UNION ALL SELECT model, load_key FROM jobs INDEXED BY jobs_delayed WHERE state='queued' AND not_before>0)
-GROUP BY model, load_key"""
+SELECT load_key, count(*) FROM jobs INDEXED BY jobs_ready_key
+WHERE state='queued' AND not_before=0 GROUP BY lane, load_key
+UNION ALL SELECT load_key, count(*) FROM jobs INDEXED BY jobs_delayed
+WHERE state='queued' AND not_before>0 GROUP BY load_key"""
 NEXT_DUE: Final = "SELECT min(not_before) FROM jobs INDEXED BY jobs_delayed WHERE state='queued' AND not_before>0"
 OLDEST_QUEUED: Final = """
 SELECT min(created_at) FROM (

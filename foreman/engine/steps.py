@@ -99,7 +99,7 @@ def submit(db: sqlite3.Connection, job: NewJob) -> Submitted:
     headers = _headers(job.payload.headers)
     cursor = db.execute(sql.SUBMIT, _row(job, headers))
     if cursor.rowcount:
-        seq = _new(cursor)
+        seq = inserted(cursor)
         db.execute(sql.KEEP_PAYLOAD, (seq, headers, job.payload.body))
         return Submitted(seq)
     ((same, *row),) = db.execute(sql.SAME_KEY, (job.req_hash, job.client, job.idem_key)).fetchall()
@@ -109,14 +109,16 @@ def submit(db: sqlite3.Connection, job: NewJob) -> Submitted:
 
 def submit_claimed(db: sqlite3.Connection, owner: str, job: NewJob, now: int) -> Submitted:
     headers = _headers(job.payload.headers)
-    seq = _new(db.execute(sql.SUBMIT_CLAIMED, (*_row(job, headers), now, owner)))
+    seq = inserted(db.execute(sql.SUBMIT_CLAIMED, (*_row(job, headers), now, owner)))
     db.execute(sql.KEEP_PAYLOAD, (seq, headers, job.payload.body))
     return Submitted(seq)
 
 
-def _new(cursor: sqlite3.Cursor) -> int:
-    """The key of the row that was inserted."""
-    return cursor.lastrowid or 0
+def inserted(cursor: sqlite3.Cursor) -> int:
+    """The key of the one row that was inserted. A cursor keeps the key of an earlier one when there was none."""
+    if cursor.rowcount != 1 or cursor.lastrowid is None:
+        raise RuntimeError(f"{cursor.rowcount} rows were inserted, not one")
+    return cursor.lastrowid
 
 
 def submit_many(db: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[int]:
@@ -158,18 +160,22 @@ def claim_chosen(db: sqlite3.Connection, owner: str, chosen: Chosen, now: int) -
 
 
 @dataclass(slots=True, eq=False)
-class Note:
-    """That the first byte of an answer came at `at`; `moot` when what ends the attempt says so, before it was `run`."""
+class FirstByte:
+    """That the first byte of an answer came at `at`.
+
+    `told`: the writer came to it. `moot`: it need not, for what ends the attempt tells it or undoes it. Where both come
+    at once, the same is written twice.
+    """
 
     seq: int
     at: int
+    told: bool = False
     moot: bool = False
-    run: bool = False
 
 
-def note_working(db: sqlite3.Connection, owner: str, note: Note) -> None:
+def note_working(db: sqlite3.Connection, owner: str, note: FirstByte) -> None:
     if not note.moot:
-        note.run = True
+        note.told = True
         db.execute(sql.NOTE_WORKING, (note.at, note.seq, owner))
 
 
@@ -214,7 +220,7 @@ def _finish(
 
 def _learn(db: sqlite3.Connection, seq: int, outcome: Outcome) -> None:
     row = (*figures(outcome.stats), outcome.at, seq)
-    if _new(db.execute(sql.KEEP_SAMPLE, row)) % TRIM_EVERY == 0:
+    if inserted(db.execute(sql.KEEP_SAMPLE, row)) % TRIM_EVERY == 0:
         db.execute(sql.TRIM_SAMPLES, (KEPT_SAMPLES,))
 
 

@@ -144,6 +144,16 @@ def test_damage_inside_is_found_after_a_stop_that_was_not_clean(path: Path) -> N
     assert "damaged" in refusal(copy)
 
 
+def test_the_constraints_hold_after_that_look(path: Path) -> None:
+    with database.opened(path) as db:
+        steps.submit(db, new_job(0))
+        copy = path.with_name("copy.db")
+        shutil.copy(path, copy)
+        shutil.copy(path.with_name("foreman.db-wal"), path.with_name("copy.db-wal"))
+    with database.opened(copy) as db, pytest.raises(sqlite3.IntegrityError, match="CHECK"):
+        db.execute("UPDATE jobs SET crashes=-1")
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "cannot create the folder" in refusal(tmp_path / "file" / "sub" / "x.db")

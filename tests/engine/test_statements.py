@@ -166,6 +166,29 @@ def test_the_sum_of_the_finished_reads_an_index_alone(db: sqlite3.Connection) ->
     assert plan(db, statements.FINISHED_BYTES) == ["SEARCH jobs USING COVERING INDEX jobs_finished (finished_at>?)"]
 
 
+@pytest.mark.parametrize("filled", [False, True])
+def test_the_depth_is_counted_in_the_index_of_the_keys(db: sqlite3.Connection, filled: bool) -> None:
+    if filled:
+        fill(db, 1_000)
+        db.execute("ANALYZE")
+    lines = [line for line in plan(db, statements.DEPTH) if " jobs " in line]
+    assert lines == ["SCAN jobs USING INDEX jobs_ready_key", "SEARCH jobs USING INDEX jobs_delayed (not_before>?)"]
+    reads = [row for row in db.execute("EXPLAIN " + statements.DEPTH) if row[1] == "OpenRead"]
+    ((table,),) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name='jobs'")
+    first = next(row[2] for row in reads if row[3] == table)
+    columns = [row for row in db.execute("EXPLAIN " + statements.DEPTH) if row[1] == "Column" and row[2] == first]
+    assert columns == [], "no row is read for a ready job"
+
+
+def test_what_may_be_asked_for_again_is_found_without_a_look_at_the_rest(db: sqlite3.Connection) -> None:
+    fill(db, 100)
+    few = work(db, statements.REPEATABLE, {})
+    fill(db, 900)
+    assert work(db, statements.REPEATABLE, {}) == few
+    db.execute("UPDATE jobs SET req_hash=x'00' WHERE seq IN (150, 250)")
+    assert [row[1] for row in db.execute(statements.REPEATABLE)] == [150, 250]
+
+
 PLAIN = """
 SELECT seq FROM jobs WHERE state='queued' AND not_before<=:now AND lane='local'
 ORDER BY CASE WHEN load_key IN (SELECT value FROM json_each(:load_keys)) THEN 0

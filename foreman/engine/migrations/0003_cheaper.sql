@@ -57,6 +57,8 @@ ALTER TABLE new_jobs RENAME TO jobs;
 CREATE INDEX jobs_ready_key ON jobs (lane, load_key, seq) WHERE state = 'queued' AND not_before = 0;
 CREATE INDEX jobs_ready ON jobs (lane, seq) WHERE state = 'queued' AND not_before = 0;
 CREATE INDEX jobs_delayed ON jobs (not_before) WHERE state = 'queued' AND not_before > 0;
+-- The queued jobs whose requests may come again: what a start has to know of a queue, however long that is.
+CREATE INDEX jobs_repeatable ON jobs (seq) WHERE state = 'queued' AND req_hash IS NOT NULL;
 CREATE INDEX jobs_finished ON jobs (finished_at, seq, bytes, kept) WHERE finished_at IS NOT NULL AND kept = 0;
 CREATE UNIQUE INDEX jobs_idem ON jobs (client, idem_key) WHERE idem_key IS NOT NULL;
 -- One job in flight in the local lane, any number in the other.

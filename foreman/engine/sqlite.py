@@ -115,7 +115,7 @@ class SqliteStore:
             raise
 
     async def hand_back(self, seq: int, back: HandBack, claim: Hot | None = None) -> Finished:
-        self._untold(seq)
+        self._notes.pop(seq, None)
         step = partial(steps.hand_back, owner=self._boot_id, seq=seq, back=back, following=claim)
         return await self._writer.run(step)
 

@@ -163,8 +163,8 @@ def claim_chosen(db: sqlite3.Connection, owner: str, chosen: Chosen, now: int) -
 class FirstByte:
     """That the first byte of an answer came at `at`.
 
-    `told`: the writer came to it. `moot`: it need not, for what ends the attempt tells it or undoes it. Where both come
-    at once, the same is written twice.
+    `told`: the writer came to it. `moot`: it need not, for the end of the job tells it. Where both come at once, the
+    same is written twice.
     """
 
     seq: int

@@ -67,6 +67,7 @@ async def test_it_is_gone_when_the_job_goes_back(store: SqliteStore, written: bo
     if written:
         await store.submit(new_job(2))
     await store.hand_back(1, back(not_before=70))
+    assert store._notes == {}
     assert (await job(store)).first_byte_at is None
     assert await store.submit(new_job(3), 70)
     await store.finish(3 if written else 2, done())

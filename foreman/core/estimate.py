@@ -38,8 +38,12 @@ class Sample:
     @classmethod
     def of(cls, load_key: str, model: str, stats: Stats, at: int) -> "Sample":
         """The sample of a job that was done at `at`."""
-        run_ms = max(0, stats.total_ms - stats.load_ms)
-        return cls(load_key, model, stats.load_ms or None, run_ms, stats.output_tokens, at)
+        return cls(load_key, model, *figures(stats), at)
+
+
+def figures(stats: Stats) -> tuple[int | None, int, int | None]:
+    """`load_ms`, `run_ms` and `output_tokens` of a sample."""
+    return stats.load_ms or None, max(0, stats.total_ms - stats.load_ms), stats.output_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,8 +135,8 @@ def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
     times as long as all the rest.
     """
     connection.execute("PRAGMA ignore_check_constraints=ON")
-    for table in ("jobs", "attempts"):
-        known = connection.execute("SELECT 1 FROM sqlite_schema WHERE name=?", (table,)).fetchall()
+    for table in ("jobs", "attempts", "earlier_attempts"):  # the second is the third in older versions
+        known = connection.execute("SELECT 1 FROM sqlite_schema WHERE type='table' AND name=?", (table,)).fetchall()
         if known and connection.execute(f"PRAGMA quick_check({table})").fetchall() != [("ok",)]:
             raise StoreUnusable(_damaged(path))
     connection.execute("PRAGMA ignore_check_constraints=OFF")

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 import aiosqlite
 
 from foreman.core.errors import StorageFailed, StoreUnusable
-from foreman.core.estimate import Sample
+from foreman.core.estimate import KEPT_SAMPLES, Sample
 from foreman.core.job import Answer, Chosen, Claim, HandBack, Hot, Job, JobState, LoadKey, NewJob, Outcome, Payload
 from foreman.core.order import Waiting
 from foreman.engine import database, statements, steps
@@ -44,6 +44,7 @@ class SqliteStore:
         self._reader = reader
         self._stack = stack
         self._inode = path.stat().st_ino
+        self._notes: dict[int, steps.FirstByte] = {}  # of the jobs in flight
         self.failed = writer.failed
 
     @classmethod
@@ -101,16 +102,36 @@ class SqliteStore:
     async def _finish(
         self, seq: int, outcome: Outcome, packed: tuple[int, bytes] | None, claim: Hot | Chosen | None
     ) -> Finished:
-        step = partial(steps.finish, owner=self._boot_id, seq=seq, outcome=outcome, packed=packed, following=claim)
-        return await self._writer.run(step, alone=packed is not None and len(packed[1]) > BIG)
+        note = self._untold(seq)
+        step = partial(
+            steps.finish, owner=self._boot_id, seq=seq, outcome=outcome, packed=packed, following=claim,
+            first_byte_at=None if note is None else note.at,
+        )  # fmt: skip
+        try:
+            return await self._writer.run(step, alone=packed is not None and len(packed[1]) > BIG)
+        except Exception:
+            if note is not None:  # for the next try
+                self._notes[seq] = note
+            raise
 
     async def hand_back(self, seq: int, back: HandBack, claim: Hot | None = None) -> Finished:
-        return await self._writer.run(
-            partial(steps.hand_back, owner=self._boot_id, seq=seq, back=back, following=claim)
-        )
+        self._notes.pop(seq, None)
+        step = partial(steps.hand_back, owner=self._boot_id, seq=seq, back=back, following=claim)
+        return await self._writer.run(step)
 
     def note_working(self, seq: int, at: int) -> None:
-        self._writer.later(partial(steps.note_working, owner=self._boot_id, seq=seq, at=at))
+        note = self._notes.get(seq)
+        if note is None or note.told:
+            self._notes[seq] = note = steps.FirstByte(seq, at)
+            self._writer.later(partial(steps.note_working, owner=self._boot_id, note=note))
+
+    def _untold(self, seq: int) -> steps.FirstByte | None:
+        """The note the writer has not come to; it need not any more. It is of this attempt: a claim is a write too."""
+        note = self._notes.pop(seq, None)
+        if note is None or note.told:
+            return None
+        note.moot = True
+        return note
 
     async def cancel(self, id: str, at: int) -> JobState | None:  # noqa: A002
         return await self._writer.run(partial(steps.cancel, id_=id, at=at))
@@ -159,7 +180,7 @@ class SqliteStore:
         return steps.answer_of(rows[0])
 
     async def attempts(self, id: str) -> Sequence[Attempt]:  # noqa: A002
-        return [Attempt(*row) for row in await self._read(statements.ATTEMPTS, id)]
+        return [Attempt(*row) for row in await self._read(statements.ATTEMPTS, id=id)]
 
     async def list(self, filter: JobFilter, limit: int) -> Sequence[Job]:  # noqa: A002
         text, values = steps.search(filter, limit)
@@ -185,7 +206,7 @@ class SqliteStore:
         return bool(await self._number(statements.PAUSED))
 
     async def samples(self) -> Sequence[Sample]:
-        return [Sample(*row) for row in await self._read(statements.SAMPLES)]
+        return [Sample(*row) for row in await self._read(statements.SAMPLES, KEPT_SAMPLES)]
 
     async def depth(self) -> dict[tuple[str, str], int]:
         counts: Counter[tuple[str, str]] = Counter()

@@ -1,13 +1,11 @@
 """The SQL of the store, all of it constant text, so that each statement is prepared once.
 
 Every move of a job is one compare-and-set, fenced by its owner. Terms that must match a partial index are written as
-the index has them; the index is named wherever the planner could take jobs_by_state instead, which holds every job.
+the index has them; the index is named wherever the planner could take another one, which holds more jobs.
 `steps.py` puts these together.
 """
 
 from typing import Final
-
-from foreman.core.job import JobState
 
 # In the order of the fields of Job.
 COLUMNS: Final = (
@@ -16,63 +14,67 @@ COLUMNS: Final = (
     "retry_of, kept, idem_key"
 )
 
+# What is run for every job has no RETURNING, for that builds a table in memory each time. Where it fires a trigger, or
+# reads what it inserts, it says OR FAIL: to be undone alone it would copy the pages it writes, and a step that fails
+# is rolled back as a whole.
 SUBMIT: Final = """
 INSERT INTO jobs (id, lane, model, load_key, path, mode, client, idem_key, req_hash, max_attempts, not_before,
                   created_at, retry_of, bytes)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (client, idem_key) WHERE idem_key IS NOT NULL DO NOTHING
-RETURNING seq"""
+ON CONFLICT (client, idem_key) WHERE idem_key IS NOT NULL DO NOTHING"""
 SUBMIT_CLAIMED: Final = """
 INSERT INTO jobs (id, lane, model, load_key, path, mode, client, idem_key, req_hash, max_attempts, not_before,
-                  created_at, retry_of, bytes, state, attempts, claimed_at, owner)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'loading', 1, ?, ?)
-RETURNING seq"""
+                  created_at, retry_of, bytes, state, attempts, tries, claimed_at, owner)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'loading', 1, 1, ?, ?)"""
 SAME_KEY: Final = f"SELECT req_hash IS ?, {COLUMNS} FROM jobs WHERE client=? AND idem_key=?"  # noqa: S608 constants only
 KEEP_PAYLOAD: Final = "INSERT INTO payloads (seq, headers, enc, body) VALUES (?, ?, 0, ?)"
 
 PROMOTE: Final = """
 UPDATE jobs INDEXED BY jobs_delayed SET not_before=0 WHERE state='queued' AND not_before>0 AND not_before<=?"""
 
-# One probe of an index per hot key, per hot model, and one for the oldest of all. An ORDER BY over all the queued
-# rows (hot first, then seq) says the same and sorts the whole queue each time.
+# One probe of an index per hot key, one per queued key of a hot model, and one for the oldest of all. An ORDER BY over
+# all the queued rows (hot first, then seq) says the same and sorts the whole queue each time. The keys of a model are
+# the model and what begins with it and a '?', and a job of another key than the loaded one costs a reload anyway.
 CLAIM: Final = f"""
-UPDATE jobs SET state='loading', attempts=attempts+1, claimed_at=:now, owner=:owner
+UPDATE jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=:now, owner=:owner
 WHERE seq = coalesce(
   (SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
     WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=hot.value ORDER BY seq LIMIT 1))
    FROM json_each(:load_keys) AS hot),
-  (SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_model
-    WHERE state='queued' AND not_before=0 AND lane='local' AND model=hot.value ORDER BY seq LIMIT 1))
-   FROM json_each(:models) AS hot),
+  (WITH RECURSIVE keys (model, load_key) AS (
+    SELECT value, value FROM json_each(:models)
+    UNION ALL SELECT model, (SELECT load_key FROM jobs INDEXED BY jobs_ready_key
+      WHERE state='queued' AND not_before=0 AND lane='local'
+      AND load_key>iif(keys.load_key=keys.model, keys.model || '?', keys.load_key) AND load_key<keys.model || '@'
+      ORDER BY load_key LIMIT 1)
+    FROM keys WHERE load_key IS NOT NULL)
+   SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
+    WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=keys.load_key ORDER BY seq LIMIT 1))
+   FROM keys),
   (SELECT seq FROM jobs INDEXED BY jobs_ready
     WHERE state='queued' AND not_before=0 AND lane='local' ORDER BY seq LIMIT 1))
 AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
   WHERE state IN ('loading', 'working') AND iif(lane='local', 0, seq)=0)
-RETURNING {COLUMNS}"""  # noqa: S608 constants only
+RETURNING tries, {COLUMNS}"""  # noqa: S608 constants only
 CLAIM_CHOSEN: Final = """
-UPDATE jobs SET state='loading', attempts=attempts+1, claimed_at=:now, owner=:owner
-WHERE seq=:seq AND state='queued' AND not_before=0
+UPDATE OR FAIL jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=?, owner=?
+WHERE seq=? AND state='queued' AND not_before=0
 AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
-  WHERE state IN ('loading', 'working') AND iif(lane='local', 0, seq)=0)
-RETURNING seq"""
-OPEN_ATTEMPT: Final = """
-INSERT INTO attempts (seq, n, owner, started_at)
-SELECT :seq, coalesce(max(n), 0) + 1, :owner, :now FROM attempts WHERE seq=:seq
-RETURNING n"""
+  WHERE state IN ('loading', 'working') AND iif(lane='local', 0, seq)=0)"""
 PAYLOAD: Final = "SELECT headers, body FROM payloads WHERE seq=?"
 
 NOTE_WORKING: Final = """
-UPDATE jobs SET state='working', first_byte_at=:at WHERE seq=:seq AND owner=:owner AND state='loading'"""
+UPDATE OR FAIL jobs SET state='working', first_byte_at=? WHERE seq=? AND owner=? AND state='loading'"""
 
-# A job somebody asked to cancel ends as cancelled, unless it is done.
+# A job somebody asked to cancel ends as cancelled, unless it is done; what it came to stands with its attempt then.
 FINISH: Final = """
-UPDATE jobs SET
-  state=iif(cancel_requested AND :state<>'done', 'cancelled', :state),
-  error_code=iif(cancel_requested AND :state<>'done', 'cancelled', :error_code),
-  error=iif(cancel_requested AND :state<>'done', NULL, :error),
-  owner=NULL, finished_at=:at, status=:status, stats=:stats, bytes=bytes+:bytes
-WHERE seq=:seq AND owner=:owner AND state IN ('loading', 'working')
-RETURNING state, load_key, model"""
+UPDATE OR FAIL jobs SET owner=NULL, finished_at=?, status=?, stats=?, bytes=bytes+?,
+  first_byte_at=coalesce(first_byte_at, ?), state=?, error_code=?, error=?
+WHERE seq=? AND owner=? AND state IN ('loading', 'working') AND (cancel_requested=0 OR ?)"""
+FINISH_CANCELLED: Final = """
+UPDATE OR FAIL jobs SET owner=NULL, finished_at=?, status=?, stats=?, bytes=bytes+?,
+  first_byte_at=coalesce(first_byte_at, ?), state='cancelled', error_code='cancelled', error=NULL
+WHERE seq=? AND owner=? AND state IN ('loading', 'working')"""
 KEEP_RESULT: Final = "INSERT INTO results (seq, status, headers, enc, complete, body) VALUES (?, ?, ?, ?, ?, ?)"
 HAND_BACK: Final = """
 UPDATE jobs SET
@@ -84,9 +86,9 @@ UPDATE jobs SET
   owner=NULL, first_byte_at=NULL, attempts=attempts-:uncounted, crashes=crashes+:crash
 WHERE seq=:seq AND owner=:owner AND state IN ('loading', 'working')
 RETURNING state"""
-CLOSE_ATTEMPT: Final = """
-UPDATE attempts SET ended_at=:at, outcome=:outcome, error_code=:error_code, error=:error
-WHERE seq=:seq AND ended_at IS NULL"""
+END_ATTEMPT: Final = """
+INSERT INTO earlier_attempts (seq, n, owner, started_at, ended_at, outcome, error_code, error)
+SELECT seq, tries, :owner, claimed_at, :at, :outcome, :error_code, :error FROM jobs WHERE seq=:seq"""
 STATE: Final = "SELECT state FROM jobs WHERE seq=?"
 
 CANCEL: Final = """
@@ -101,8 +103,9 @@ DETACH: Final = "UPDATE jobs SET mode='detached' WHERE id=? AND finished_at IS N
 STATE_OF_ID: Final = "SELECT state FROM jobs WHERE id=?"
 
 RECOVER_ATTEMPTS: Final = """
-UPDATE attempts SET ended_at=:now, outcome='crashed' WHERE ended_at IS NULL
-AND seq IN (SELECT seq FROM jobs INDEXED BY jobs_active WHERE state IN ('loading', 'working') AND owner<>:owner)"""
+INSERT INTO earlier_attempts (seq, n, owner, started_at, ended_at, outcome)
+SELECT seq, tries, owner, claimed_at, :now, 'crashed' FROM jobs INDEXED BY jobs_active
+WHERE state IN ('loading', 'working') AND owner<>:owner"""
 RECOVER: Final = """
 UPDATE jobs INDEXED BY jobs_active SET
   state=CASE WHEN cancel_requested THEN 'cancelled' WHEN attempts>=max_attempts THEN 'failed' ELSE 'queued' END,
@@ -131,19 +134,25 @@ RESUME: Final = "DELETE FROM meta WHERE name='paused'"
 PAUSED: Final = "SELECT count(*) FROM meta WHERE name='paused'"
 
 KEEP_SAMPLE: Final = """
-INSERT INTO samples (load_key, model, load_ms, run_ms, output_tokens, at) VALUES (?, ?, ?, ?, ?, ?)"""
-TRIM_KEY: Final = """
-DELETE FROM samples WHERE load_key=:load_key
-AND n<=(SELECT n FROM samples WHERE load_key=:load_key ORDER BY n DESC LIMIT 1 OFFSET :kept)"""
+INSERT OR FAIL INTO samples (load_key, model, load_ms, run_ms, output_tokens, at)
+SELECT load_key, model, ?, ?, ?, ? FROM jobs WHERE seq=?"""
+_PLACES: Final = "SELECT *, row_number() OVER (PARTITION BY load_key ORDER BY n DESC) AS place FROM samples"
+TRIM_SAMPLES: Final = f"DELETE FROM samples WHERE n IN (SELECT n FROM ({_PLACES}) WHERE place>?)"  # noqa: S608 constants only
 TRIM_ALL: Final = "DELETE FROM samples WHERE n<=(SELECT n FROM samples ORDER BY n DESC LIMIT 1 OFFSET ?)"
-SAMPLES: Final = "SELECT load_key, model, load_ms, run_ms, output_tokens, at FROM samples ORDER BY n"
+SAMPLES: Final = f"""
+SELECT load_key, model, load_ms, run_ms, output_tokens, at FROM ({_PLACES}) WHERE place<=? ORDER BY n"""  # noqa: S608 constants only
 
 JOB: Final = f"SELECT {COLUMNS} FROM jobs WHERE id=?"  # noqa: S608 constants only
 ANSWER: Final = """
 SELECT r.status, r.headers, r.enc, r.complete, r.body FROM jobs AS j JOIN results AS r USING (seq) WHERE j.id=?"""
+# The view of the same name, for one job.
 ATTEMPTS: Final = """
 SELECT a.n, a.started_at, a.ended_at, a.outcome, a.error_code, a.error
-FROM jobs AS j JOIN attempts AS a USING (seq) WHERE j.id=? ORDER BY a.n"""
+FROM jobs AS j JOIN earlier_attempts AS a USING (seq) WHERE j.id=:id
+UNION ALL SELECT tries, claimed_at, finished_at, iif(finished_at IS NULL, NULL, state),
+  iif(finished_at IS NULL, NULL, error_code), iif(finished_at IS NULL, NULL, error) FROM jobs
+WHERE id=:id AND tries>(SELECT coalesce(max(n), 0) FROM earlier_attempts WHERE earlier_attempts.seq=jobs.seq)
+ORDER BY 1"""
 PAYLOAD_OF_ID: Final = """
 SELECT j.path, p.headers, p.body FROM jobs AS j JOIN payloads AS p USING (seq) WHERE j.id=?"""
 BY_SEQ: Final = f"SELECT {COLUMNS} FROM jobs WHERE seq IN (SELECT value FROM json_each(?))"  # noqa: S608 constants only
@@ -161,11 +170,43 @@ SELECT seq FROM jobs INDEXED BY jobs_by_client
 WHERE client=:client AND seq<:before AND created_at>=:since AND (:model IS NULL OR model=:model)""")
 LIST_OF_MODEL: Final = _SHOWN.format("""
 SELECT seq FROM jobs INDEXED BY jobs_by_model WHERE model=:model AND seq<:before AND created_at>=:since""")
-# Merged as they come: one arm for each state there is, empty where it is not asked for.
-_OF_STATE: Final = """
-SELECT seq FROM jobs INDEXED BY jobs_by_state WHERE state=:state{} AND seq<:before AND created_at>=:since
+# Merged as they come: one arm for each finished state there is, empty where it is not asked for, and one for each index
+# over those that are not finished, which are few.
+_FITS: Final = """seq<:before AND created_at>=:since
 AND (:client IS NULL OR client=:client) AND (:model IS NULL OR model=:model)"""
-LIST_OF_STATES: Final = _SHOWN.format(" UNION ALL ".join(map(_OF_STATE.format, range(len(JobState)))))
+_FINISHED: Final = (
+    """
+SELECT seq FROM jobs INDEXED BY jobs_by_state WHERE finished_at IS NOT NULL AND state=:{} AND """
+    + _FITS
+)
+_READY: Final = (
+    """
+SELECT seq FROM jobs INDEXED BY jobs_ready
+WHERE :queued IS NOT NULL AND state='queued' AND not_before=0 AND lane='{}' AND """
+    + _FITS
+)
+_LATER: Final = (
+    """
+SELECT seq FROM jobs INDEXED BY jobs_delayed_by_seq
+WHERE :queued IS NOT NULL AND state='queued' AND not_before>0 AND """
+    + _FITS
+)
+_IN_FLIGHT: Final = (
+    """
+SELECT seq FROM jobs INDEXED BY jobs_active
+WHERE state IN ('loading', 'working') AND state IN (:loading, :working) AND """
+    + _FITS
+)
+LIST_OF_STATES: Final = _SHOWN.format(
+    " UNION ALL ".join(
+        (
+            *map(_FINISHED.format, ("done", "failed", "cancelled")),
+            *map(_READY.format, ("local", "remote")),
+            _LATER,
+            _IN_FLIGHT,
+        )
+    )
+)
 
 WAITING: Final = """
 SELECT seq, model, load_key FROM jobs INDEXED BY jobs_ready

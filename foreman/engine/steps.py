@@ -1,19 +1,20 @@
 """What the store does inside a transaction.
 
-Each step takes the writing connection, runs inside a transaction that the writer opened, and may run twice. All rows
-of a RETURNING clause are fetched: an unfinished statement keeps the database locked.
+Each step takes the writing connection, runs inside a transaction that the writer opened, and may run twice; when one
+raises, the transaction is rolled back. All rows of a RETURNING clause are fetched: an unfinished statement keeps the
+database locked.
 """
 
 import json
 import sqlite3
 import zlib
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import orjson
 
-from foreman.core.estimate import KEPT_SAMPLES, Sample
+from foreman.core.estimate import KEPT_SAMPLES, figures
 from foreman.core.job import (
     Answer,
     Chosen,
@@ -38,6 +39,8 @@ COMPRESS_FROM: Final = 4096
 PRUNE_BYTES: Final = 8 * 1024 * 1024
 # So many samples are kept at most, however many load keys clients think of.
 ALL_SAMPLES: Final = 10_000
+# After so many new ones, those that are too many of their load key are deleted.
+TRIM_EVERY: Final = 256
 # SQLite's largest and smallest integer, where a filter names no bound.
 _LAST: Final = (1 << 63) - 1
 _FIRST: Final = -(1 << 63)
@@ -80,13 +83,12 @@ def payload_of(row: Row) -> Payload:
 
 def search(wanted: JobFilter, limit: int) -> tuple[str, dict[str, Any]]:
     """The statement that finds such jobs, and its values: led by what most likely leaves the fewest."""
-    states: list[JobState | None] = [*(wanted.states or JobState)]
-    states += [None] * (len(JobState) - len(states))
+    states = wanted.states or frozenset(JobState)
     values = {
         "client": wanted.client, "model": wanted.model, "limit": limit,
         "since": _FIRST if wanted.since is None else wanted.since,
         "before": _LAST if wanted.before is None else wanted.before,
-        **{f"state{n}": state for n, state in enumerate(states)},
+        **{state.value: state if state in states else None for state in JobState},
     }  # fmt: skip
     if wanted.states or (wanted.client is None and wanted.model is None):
         return sql.LIST_OF_STATES, values
@@ -94,10 +96,11 @@ def search(wanted: JobFilter, limit: int) -> tuple[str, dict[str, Any]]:
 
 
 def submit(db: sqlite3.Connection, job: NewJob) -> Submitted:
-    rows = db.execute(sql.SUBMIT, _row(job)).fetchall()
-    if rows:
-        ((seq,),) = rows
-        db.execute(sql.KEEP_PAYLOAD, (seq, _headers(job), job.payload.body))
+    headers = _headers(job.payload.headers)
+    cursor = db.execute(sql.SUBMIT, _row(job, headers))
+    if cursor.rowcount:
+        seq = inserted(cursor)
+        db.execute(sql.KEEP_PAYLOAD, (seq, headers, job.payload.body))
         return Submitted(seq)
     ((same, *row),) = db.execute(sql.SAME_KEY, (job.req_hash, job.client, job.idem_key)).fetchall()
     existing = job_of(tuple(row))
@@ -105,26 +108,36 @@ def submit(db: sqlite3.Connection, job: NewJob) -> Submitted:
 
 
 def submit_claimed(db: sqlite3.Connection, owner: str, job: NewJob, now: int) -> Submitted:
-    ((seq,),) = db.execute(sql.SUBMIT_CLAIMED, (*_row(job), now, owner)).fetchall()
-    db.execute(sql.KEEP_PAYLOAD, (seq, _headers(job), job.payload.body))
-    db.execute(sql.OPEN_ATTEMPT, {"seq": seq, "owner": owner, "now": now}).fetchall()
+    headers = _headers(job.payload.headers)
+    seq = inserted(db.execute(sql.SUBMIT_CLAIMED, (*_row(job, headers), now, owner)))
+    db.execute(sql.KEEP_PAYLOAD, (seq, headers, job.payload.body))
     return Submitted(seq)
+
+
+def inserted(cursor: sqlite3.Cursor) -> int:
+    """The key of the one row that was inserted. A cursor keeps the key of an earlier one when there was none."""
+    if cursor.rowcount != 1 or cursor.lastrowid is None:
+        raise RuntimeError(f"{cursor.rowcount} rows were inserted, not one")
+    return cursor.lastrowid
 
 
 def submit_many(db: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[int]:
     return [submit(db, job).seq for job in jobs]
 
 
-def _row(job: NewJob) -> Row:
+def _row(job: NewJob, headers: str) -> Row:
     return (
         job.id, job.lane, job.model, str(job.load_key), job.payload.path, job.mode, job.client, job.idem_key,
         job.req_hash, job.max_attempts, job.not_before, job.created_at, job.retry_of,
-        len(_headers(job)) + len(job.payload.body),
+        len(headers) + len(job.payload.body),
     )  # fmt: skip
 
 
-def _headers(job: NewJob) -> str:
-    return json.dumps(job.payload.headers)
+def _headers(pairs: tuple[tuple[str, str], ...]) -> str:
+    try:
+        return orjson.dumps(pairs).decode()
+    except TypeError:  # halves of surrogate pairs, which stand for bytes that are no text
+        return json.dumps(pairs)
 
 
 def claim(db: sqlite3.Connection, owner: str, hot: Hot, now: int) -> Claim | None:
@@ -136,22 +149,34 @@ def claim(db: sqlite3.Connection, owner: str, hot: Hot, now: int) -> Claim | Non
     rows = db.execute(sql.CLAIM, values).fetchall()
     if not rows:
         return None
-    job = job_of(rows[0])
-    ((number,),) = db.execute(sql.OPEN_ATTEMPT, {"seq": job.seq, "owner": owner, "now": now}).fetchall()
+    number, *row = rows[0]
+    job = job_of(tuple(row))
     ((headers, body),) = db.execute(sql.PAYLOAD, (job.seq,)).fetchall()
     return Claim(job, Payload(job.path, _pairs(headers), body), number)
 
 
 def claim_chosen(db: sqlite3.Connection, owner: str, chosen: Chosen, now: int) -> bool:
-    values = {"seq": chosen.seq, "owner": owner, "now": now}
-    claimed = bool(db.execute(sql.CLAIM_CHOSEN, values).fetchall())
-    if claimed:
-        db.execute(sql.OPEN_ATTEMPT, values).fetchall()
-    return claimed
+    return db.execute(sql.CLAIM_CHOSEN, (now, owner, chosen.seq)).rowcount > 0
 
 
-def note_working(db: sqlite3.Connection, owner: str, seq: int, at: int) -> None:
-    db.execute(sql.NOTE_WORKING, {"seq": seq, "owner": owner, "at": at})
+@dataclass(slots=True, eq=False)
+class FirstByte:
+    """That the first byte of an answer came at `at`.
+
+    `told`: the writer came to it. `moot`: it need not, for the end of the job tells it. Where both come at once, the
+    same is written twice.
+    """
+
+    seq: int
+    at: int
+    told: bool = False
+    moot: bool = False
+
+
+def note_working(db: sqlite3.Connection, owner: str, note: FirstByte) -> None:
+    if not note.moot:
+        note.told = True
+        db.execute(sql.NOTE_WORKING, (note.at, note.seq, owner))
 
 
 def finish(
@@ -161,28 +186,42 @@ def finish(
     outcome: Outcome,
     packed: tuple[int, bytes] | None,
     following: Hot | Chosen | None,
+    first_byte_at: int | None = None,
 ) -> Finished:
-    answer = outcome.answer
-    headers = json.dumps(answer.headers) if answer else ""
-    values = {
-        "seq": seq, "owner": owner, "at": outcome.at, "state": outcome.state, "error_code": outcome.error_code,
-        "error": _text(outcome.error), "status": answer.status if answer else None,
-        "stats": orjson.dumps(outcome.stats).decode(), "bytes": len(headers) + len(packed[1]) if packed else 0,
-    }  # fmt: skip
-    rows = db.execute(sql.FINISH, values).fetchall()
-    finished = _moved(db, rows, values, following)
-    if rows and answer and packed:
+    answer = outcome.answer if packed else None
+    headers = _headers(answer.headers) if answer else ""
+    state = _finish(db, owner, seq, outcome, len(headers) + len(packed[1]) if packed else 0, first_byte_at)
+    if state is None:
+        return _not_ours(db, seq)
+    if answer and packed:
         enc, body = packed
         db.execute(sql.KEEP_RESULT, (seq, answer.status, headers, enc, answer.complete, body))
-    if rows and finished.state is JobState.DONE:
-        ((_, load_key, model),) = rows
-        _learn(db, Sample.of(load_key, model, outcome.stats, outcome.at))
-    return finished
+    if state is JobState.DONE:
+        _learn(db, seq, outcome)
+    return _moved(db, owner, state, following, outcome.at)
 
 
-def _learn(db: sqlite3.Connection, new: Sample) -> None:
-    db.execute(sql.KEEP_SAMPLE, (new.load_key, new.model, new.load_ms, new.run_ms, new.output_tokens, new.at))
-    db.execute(sql.TRIM_KEY, {"load_key": new.load_key, "kept": KEPT_SAMPLES})
+def _finish(
+    db: sqlite3.Connection, owner: str, seq: int, outcome: Outcome, size: int, first_byte_at: int | None
+) -> JobState | None:
+    """The state in which the job is then; None where somebody else owns it."""
+    answer, error = outcome.answer, _text(outcome.error)
+    end = (outcome.at, answer.status if answer else None, orjson.dumps(outcome.stats).decode(), size, first_byte_at)
+    state = outcome.state
+    values = (*end, state, outcome.error_code, error, seq, owner, state is JobState.DONE)
+    if db.execute(sql.FINISH, values).rowcount:
+        return state
+    if not db.execute(sql.FINISH_CANCELLED, (*end, seq, owner)).rowcount:
+        return None
+    state = JobState.CANCELLED
+    _end_attempt(db, owner, seq, outcome, state)
+    return state
+
+
+def _learn(db: sqlite3.Connection, seq: int, outcome: Outcome) -> None:
+    row = (*figures(outcome.stats), outcome.at, seq)
+    if inserted(db.execute(sql.KEEP_SAMPLE, row)) % TRIM_EVERY == 0:
+        db.execute(sql.TRIM_SAMPLES, (KEPT_SAMPLES,))
 
 
 def hand_back(db: sqlite3.Connection, owner: str, seq: int, back: HandBack, following: Hot | None) -> Finished:
@@ -190,20 +229,33 @@ def hand_back(db: sqlite3.Connection, owner: str, seq: int, back: HandBack, foll
         "seq": seq, "owner": owner, "at": back.at, "not_before": back.not_before, "error_code": back.error_code,
         "error": _text(back.error), "uncounted": not back.counted, "crash": back.crash,
     }  # fmt: skip
-    return _moved(db, db.execute(sql.HAND_BACK, values).fetchall(), values, following)
-
-
-def _moved(db: sqlite3.Connection, rows: list[Row], values: dict[str, Any], following: Hot | Chosen | None) -> Finished:
-    """What a move did that returned `rows`: none where somebody else owns the job."""
+    rows = db.execute(sql.HAND_BACK, values).fetchall()
     if not rows:
-        rows = db.execute(sql.STATE, (values["seq"],)).fetchall()
-        return Finished(applied=False, state=JobState(rows[0][0]) if rows else None)
+        return _not_ours(db, seq)
     state = JobState(rows[0][0])
-    outcome = "requeued" if state is JobState.QUEUED else state
-    db.execute(sql.CLOSE_ATTEMPT, {**values, "outcome": outcome})
+    _end_attempt(db, owner, seq, back, "requeued" if state is JobState.QUEUED else state)
+    return _moved(db, owner, state, following, back.at)
+
+
+def _end_attempt(db: sqlite3.Connection, owner: str, seq: int, ended: Outcome | HandBack, outcome: str) -> None:
+    """Keep what an attempt came to, where the row of the job does not tell it."""
+    values = {
+        "seq": seq, "owner": owner, "at": ended.at, "outcome": outcome, "error_code": ended.error_code,
+        "error": _text(ended.error),
+    }  # fmt: skip
+    db.execute(sql.END_ATTEMPT, values)
+
+
+def _not_ours(db: sqlite3.Connection, seq: int) -> Finished:
+    rows = db.execute(sql.STATE, (seq,)).fetchall()
+    return Finished(applied=False, state=JobState(rows[0][0]) if rows else None)
+
+
+def _moved(db: sqlite3.Connection, owner: str, state: JobState, following: Hot | Chosen | None, now: int) -> Finished:
+    """What a move into `state` did, and claim what is to follow."""
     if isinstance(following, Chosen):
-        return Finished(True, state, chosen=claim_chosen(db, values["owner"], following, values["at"]))
-    return Finished(True, state, None if following is None else claim(db, values["owner"], following, values["at"]))
+        return Finished(True, state, chosen=claim_chosen(db, owner, following, now))
+    return Finished(True, state, None if following is None else claim(db, owner, following, now))
 
 
 def cancel(db: sqlite3.Connection, id_: str, at: int) -> JobState | None:

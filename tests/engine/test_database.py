@@ -128,13 +128,14 @@ def test_a_damaged_file_is_refused_and_left_alone(path: Path, damage: str) -> No
     assert path.read_bytes() == bad
 
 
-def test_damage_inside_is_found_after_a_stop_that_was_not_clean(path: Path) -> None:
+@pytest.mark.parametrize("place", ["jobs", "jobs_finished", "earlier_attempts"])
+def test_damage_inside_is_found_after_a_stop_that_was_not_clean(path: Path, place: str) -> None:
     with database.opened(path) as db:
         for number in range(100):
             steps.submit(db, new_job(number))
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         steps.submit(db, new_job(100))
-        ((root,),) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name='jobs_finished'").fetchall()
+        ((root,),) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name=?", (place,)).fetchall()
         copy = path.with_name("copy.db")
         shutil.copy(path, copy)
         shutil.copy(path.with_name("foreman.db-wal"), path.with_name("copy.db-wal"))

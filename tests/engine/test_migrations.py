@@ -170,7 +170,7 @@ async def test_a_database_of_the_first_version_goes_on_where_it_was(db: sqlite3.
     insert(db, JobState.QUEUED, 1, idem_key="k", req_hash=b"h")
     insert(db, JobState.DONE, 2, finished_at=20, stats='{"load_ms": 5}', bytes=7)
     insert(db, JobState.FAILED, 3, finished_at=30, error_code="code")
-    insert(db, JobState.LOADING, 4, attempts=1)
+    insert(db, JobState.LOADING, 4, attempts=1, claimed_at=40)
     insert(db, JobState.QUEUED, 5, not_before=99)
     for seq in range(1, 6):
         db.execute("INSERT INTO payloads (seq, headers, enc, body) VALUES (?, '[]', 0, ?)", (seq, b"body"))

@@ -505,7 +505,12 @@ async def test_a_job_to_be_cancelled_ends_as_cancelled_unless_it_is_done(store: 
         else:
             await store.finish(number, done())
     assert [await state(store, number) for number in (1, 2, 3)] == ["cancelled", "cancelled", "done"]
-    assert (await store.attempts(job_id(2)))[0].outcome == "cancelled"
+    tries = [(await store.attempts(job_id(number)))[0] for number in (1, 2, 3)]
+    assert [(each.outcome, each.error_code, each.error) for each in tries] == [
+        ("cancelled", "truncated", "the answer broke off"),
+        ("cancelled", "target_unreachable", "connection refused"),
+        ("done", None, None),
+    ]
 
 
 async def test_working_is_noted_once_and_only_by_the_claim_it_belongs_to(store: Store) -> None:

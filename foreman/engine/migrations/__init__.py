@@ -37,6 +37,16 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     version = _number(connection, "PRAGMA user_version")
     if 0 < version < len(steps()):
         _copy(connection, path.with_name(f"{path.name}.v{version}.bak"))
+    # Off, for a step may make a table anew, and dropping the old one would delete what refers to it.
+    ((enforced,),) = connection.execute("PRAGMA foreign_keys").fetchall()
+    connection.execute("PRAGMA foreign_keys=OFF")
+    try:
+        _step(connection, version)
+    finally:
+        connection.execute(f"PRAGMA foreign_keys={enforced:d}")
+
+
+def _step(connection: sqlite3.Connection, version: int) -> None:
     for number, sql in enumerate(steps()[version:], version + 1):
         try:
             connection.executescript(

@@ -175,8 +175,9 @@ class Intake:
 
     def _check_room(self, count: int) -> None:
         self._trouble.check()
-        if self._jobs.depth.total + self._submitting + count > self._max_queued:
-            raise QueueFull(f"the queue is full: {self._jobs.depth.total} jobs wait, the limit is {self._max_queued}")
+        waiting = self._jobs.depth.total + self._submitting
+        if waiting + count > self._max_queued:
+            raise QueueFull(f"the queue is full: {waiting} jobs wait, the limit is {self._max_queued}")
 
     def _made(self, new: Submission) -> tuple[NewJob, Live]:
         now = millis(self._clock)

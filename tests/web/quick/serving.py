@@ -102,9 +102,7 @@ async def front(
                 served.servers.append(self)
 
         app = application(chosen, engine, Guard((), (), key))
-        with patch.multiple(
-            "foreman.web.server", QuickServer=Watched, KEEPALIVE_SECONDS=idle, CLOSE_SECONDS=patience
-        ):
+        with patch.multiple("foreman.web.server", QuickServer=Watched, KEEPALIVE_SECONDS=idle, CLOSE_SECONDS=patience):
             running = asyncio.create_task(engine.run())
             try:
                 async with listening(app, Address("127.0.0.1", 0), quick=short) as served.url:

@@ -1,6 +1,7 @@
 """How all connections end together."""
 
 import asyncio
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from foreman.testing import Script
@@ -51,10 +52,8 @@ async def test_what_is_left_after_that_is_cut(tmp_path: Path) -> None:
         await until(lambda: len(served.engine.jobs) == 2)
         await served.server.close(0.01)
         for connection in (waits, streams):
-            try:
+            with suppress(ConnectionError):
                 assert await connection.closed() == b""
-            except ConnectionError:
-                pass
         await until(lambda: len(served.engine.jobs) == 0)
         assert not served.shared.connections
 
@@ -87,11 +86,11 @@ async def test_an_unusual_request_in_the_middle_of_an_end_is_answered(tmp_path: 
 
 @on_both_loops
 async def test_the_end_of_listening_ends_them_all(tmp_path: Path) -> None:
-    async with quick(tmp_path, patience=0.05) as served:
-        async with connected(served.url) as idle, connected(served.url) as handed:
+    async with AsyncExitStack() as outside:
+        async with quick(tmp_path, patience=0.05) as served:
+            idle = await outside.enter_async_context(connected(served.url))
+            handed = await outside.enter_async_context(connected(served.url))
             await handed.send(b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (await got(handed)).whole
-            shared = served.shared
-            await served.server.close(0.05)
-            assert await idle.closed() == b""
-    assert not shared.connections
+        assert (await idle.closed(), await handed.closed()) == (b"", b"")
+        assert not served.shared.connections

@@ -1,4 +1,4 @@
-"""What all connections have in common: the lines of every answer, the largest body, and waiting for the last of them."""
+"""What all connections have in common: lines of every answer, the largest body, and the wait for the last of them."""
 
 import asyncio
 from collections.abc import Iterator

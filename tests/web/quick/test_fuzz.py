@@ -103,7 +103,7 @@ async def test_bent_requests_are_taken_alike(tmp_path: Path) -> None:
     async with twins(tmp_path) as pair:
         loop = asyncio.get_running_loop()
 
-        @settings(derandomize=True, max_examples=250, deadline=None, database=None)
+        @settings(derandomize=True, max_examples=700, deadline=None, database=None)
         @given(bent())
         def alike(pieces: list[bytes]) -> None:
             asyncio.run_coroutine_threadsafe(once(pair, pieces), loop).result()

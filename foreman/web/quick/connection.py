@@ -153,7 +153,9 @@ class QuickConnection(asyncio.Protocol):
             # Not handed over: to be asked again could cost another look at the target, or another row.
             whole = render(error, path)
         except Exception:
-            log.exception("a request could not be answered", extra={"event": "handler_failed", "fields": {"path": path}})
+            log.exception(
+                "a request could not be answered", extra={"event": "handler_failed", "fields": {"path": path}}
+            )
             whole = render(errors.InternalError("foreman made a mistake; its log says more"), path)
         outlet = outlet or QuickOutlet(transport, shared.common(), held=self._writing_held)
         if whole is not None and not outlet.begun:

@@ -27,7 +27,7 @@ async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Twins]
 
 async def answers(served: Quick, raw: bytes, *, script: Script | None = None, probe: bool = True) -> list[Got | str]:
     """All answers to one request, and what became of the connection."""
-    served.stub.script("llama3", script)
+    set_script(served, script)
     async with connected(served.url) as connection:
         await connection.send(raw)
         said: list[Got | str] = [await got(connection, bodiless=raw.startswith(b"HEAD "))]
@@ -35,8 +35,14 @@ async def answers(served: Quick, raw: bytes, *, script: Script | None = None, pr
             said.append(await got(connection))
         if probe:
             said.append(await state(connection))
-    served.stub.script("llama3", None)
+    set_script(served, None)
     return said
+
+
+def set_script(served: Quick, script: Script | None) -> None:
+    """By path, or the load before a job would take it."""
+    for path in ("/api/chat", "/v1/chat/completions", "/v1/messages"):
+        served.stub.script(path, script)
 
 
 async def alike(pair: Twins, raw: bytes, *, script: Script | None = None, probe: bool = True) -> list[Got | str]:
@@ -113,7 +119,10 @@ UNUSUAL = {
     "HEAD": bare("HEAD /api/tags HTTP/1.1", "Host: localhost"),
     "OPTIONS": bare("OPTIONS /api/chat HTTP/1.1", "Host: localhost"),
     "preflight": bare(
-        "OPTIONS /api/chat HTTP/1.1", "Host: localhost", "Origin: http://localhost", "Access-Control-Request-Method: POST"
+        "OPTIONS /api/chat HTTP/1.1",
+        "Host: localhost",
+        "Origin: http://localhost",
+        "Access-Control-Request-Method: POST",
     ),
     "origin": posted("Origin: http://localhost:3000"),
     "HTTP/1.0": posted(line="POST /api/chat HTTP/1.0"),
@@ -155,7 +164,7 @@ SCRIPTS = {
     "cut": Script(die=Die.FIN, die_after_chunks=2),
     "reset": Script(die=Die.RST, die_after_chunks=2),
     "ended early": Script(die=Die.CLEAN, die_after_chunks=2),
-    "longer than it is": Script(extra_length=5),
+    "shorter than it said": Script(extra_length=5, die=Die.FIN, die_after_chunks=2),
     "until the end": Script(close_delimited=True),
     "refused": Script(status=400, error="no"),
     "refused without a word": Script(status=403),
@@ -245,7 +254,7 @@ async def test_a_key_is_asked_for_alike(tmp_path: Path) -> None:
 
 
 async def refused_when_full(served: Quick) -> tuple[Got, str]:
-    served.stub.script("llama3", Script(hold=0))
+    set_script(served, Script(hold=0))
     async with connected(served.url) as working, connected(served.url) as queued, connected(served.url) as refused:
         await working.send(posted())
         await served.stub.ledger.held()
@@ -253,8 +262,8 @@ async def refused_when_full(served: Quick) -> tuple[Got, str]:
         await until(lambda: len(served.engine.jobs) == 2)
         await refused.send(posted())
         said = await got(refused), await state(refused)
-        served.stub.script("llama3", None)
-        served.stub.release("llama3")
+        set_script(served, None)
+        served.stub.release("/api/chat")
         assert [(await got(connection)).whole for connection in (working, queued)] == [True, True]
     return said
 

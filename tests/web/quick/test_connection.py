@@ -14,7 +14,7 @@ from foreman.web.quick import connection as short
 from foreman.web.quick.connection import AHEAD_BYTES, QuickConnection
 from tests.e2e.raw import PATIENCE, Connection, ask, connected
 from tests.engine.loops import on_both_loops
-from tests.web.quick.serving import CHAT, TAGS, Quick, bare, got, posted, quick, sent, state, until
+from tests.web.quick.serving import CHAT, TAGS, Quick, got, posted, quick, sent, state, until
 
 # A load comes before a job, and would take the script of its model.
 PATH = "/api/chat"

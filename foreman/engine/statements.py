@@ -1,11 +1,13 @@
 """The SQL of the store, all of it constant text, so that each statement is prepared once.
 
 Every move of a job is one compare-and-set, fenced by its owner. Terms that must match a partial index are written as
-the index has them; the index is named wherever the planner could take another one, which holds more jobs.
+the index has them; the index is named wherever the planner could take jobs_by_state instead, which holds every job.
 `steps.py` puts these together.
 """
 
 from typing import Final
+
+from foreman.core.job import JobState
 
 # In the order of the fields of Job.
 COLUMNS: Final = (
@@ -32,25 +34,17 @@ KEEP_PAYLOAD: Final = "INSERT INTO payloads (seq, headers, enc, body) VALUES (?,
 PROMOTE: Final = """
 UPDATE jobs INDEXED BY jobs_delayed SET not_before=0 WHERE state='queued' AND not_before>0 AND not_before<=?"""
 
-# One probe of an index per hot key, one per queued key of a hot model, and one for the oldest of all. An ORDER BY over
-# all the queued rows (hot first, then seq) says the same and sorts the whole queue each time. The keys of a model are
-# the model and what begins with it and a '?', and a job of another key than the loaded one costs a reload anyway.
+# One probe of an index per hot key, per hot model, and one for the oldest of all. An ORDER BY over all the queued
+# rows (hot first, then seq) says the same and sorts the whole queue each time.
 CLAIM: Final = f"""
 UPDATE jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=:now, owner=:owner
 WHERE seq = coalesce(
   (SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
     WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=hot.value ORDER BY seq LIMIT 1))
    FROM json_each(:load_keys) AS hot),
-  (WITH RECURSIVE keys (model, load_key) AS (
-    SELECT value, value FROM json_each(:models)
-    UNION ALL SELECT model, (SELECT load_key FROM jobs INDEXED BY jobs_ready_key
-      WHERE state='queued' AND not_before=0 AND lane='local'
-      AND load_key>iif(keys.load_key=keys.model, keys.model || '?', keys.load_key) AND load_key<keys.model || '@'
-      ORDER BY load_key LIMIT 1)
-    FROM keys WHERE load_key IS NOT NULL)
-   SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
-    WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=keys.load_key ORDER BY seq LIMIT 1))
-   FROM keys),
+  (SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_model
+    WHERE state='queued' AND not_before=0 AND lane='local' AND model=hot.value ORDER BY seq LIMIT 1))
+   FROM json_each(:models) AS hot),
   (SELECT seq FROM jobs INDEXED BY jobs_ready
     WHERE state='queued' AND not_before=0 AND lane='local' ORDER BY seq LIMIT 1))
 AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
@@ -170,43 +164,11 @@ SELECT seq FROM jobs INDEXED BY jobs_by_client
 WHERE client=:client AND seq<:before AND created_at>=:since AND (:model IS NULL OR model=:model)""")
 LIST_OF_MODEL: Final = _SHOWN.format("""
 SELECT seq FROM jobs INDEXED BY jobs_by_model WHERE model=:model AND seq<:before AND created_at>=:since""")
-# Merged as they come: one arm for each finished state there is, empty where it is not asked for, and one for each index
-# over those that are not finished, which are few.
-_FITS: Final = """seq<:before AND created_at>=:since
+# Merged as they come: one arm for each state there is, empty where it is not asked for.
+_OF_STATE: Final = """
+SELECT seq FROM jobs INDEXED BY jobs_by_state WHERE state=:state{} AND seq<:before AND created_at>=:since
 AND (:client IS NULL OR client=:client) AND (:model IS NULL OR model=:model)"""
-_FINISHED: Final = (
-    """
-SELECT seq FROM jobs INDEXED BY jobs_by_state WHERE finished_at IS NOT NULL AND state=:{} AND """
-    + _FITS
-)
-_READY: Final = (
-    """
-SELECT seq FROM jobs INDEXED BY jobs_ready
-WHERE :queued IS NOT NULL AND state='queued' AND not_before=0 AND lane='{}' AND """
-    + _FITS
-)
-_LATER: Final = (
-    """
-SELECT seq FROM jobs INDEXED BY jobs_delayed_by_seq
-WHERE :queued IS NOT NULL AND state='queued' AND not_before>0 AND """
-    + _FITS
-)
-_IN_FLIGHT: Final = (
-    """
-SELECT seq FROM jobs INDEXED BY jobs_active
-WHERE state IN ('loading', 'working') AND state IN (:loading, :working) AND """
-    + _FITS
-)
-LIST_OF_STATES: Final = _SHOWN.format(
-    " UNION ALL ".join(
-        (
-            *map(_FINISHED.format, ("done", "failed", "cancelled")),
-            *map(_READY.format, ("local", "remote")),
-            _LATER,
-            _IN_FLIGHT,
-        )
-    )
-)
+LIST_OF_STATES: Final = _SHOWN.format(" UNION ALL ".join(map(_OF_STATE.format, range(len(JobState)))))
 
 WAITING: Final = """
 SELECT seq, model, load_key FROM jobs INDEXED BY jobs_ready

@@ -83,12 +83,13 @@ def payload_of(row: Row) -> Payload:
 
 def search(wanted: JobFilter, limit: int) -> tuple[str, dict[str, Any]]:
     """The statement that finds such jobs, and its values: led by what most likely leaves the fewest."""
-    states = wanted.states or frozenset(JobState)
+    states: list[JobState | None] = [*(wanted.states or JobState)]
+    states += [None] * (len(JobState) - len(states))
     values = {
         "client": wanted.client, "model": wanted.model, "limit": limit,
         "since": _FIRST if wanted.since is None else wanted.since,
         "before": _LAST if wanted.before is None else wanted.before,
-        **{state.value: state if state in states else None for state in JobState},
+        **{f"state{n}": state for n, state in enumerate(states)},
     }  # fmt: skip
     if wanted.states or (wanted.client is None and wanted.model is None):
         return sql.LIST_OF_STATES, values

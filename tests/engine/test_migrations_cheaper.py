@@ -116,9 +116,9 @@ async def test_attempts_go_on_where_they_were(path: Path) -> None:
             outcome = failed() if claim.job.seq == 9 else done()
             assert claim.number == len(JOBS[claim.job.seq][2]) + 1
             assert (await store.finish(claim.job.seq, outcome)).applied
-            tries = await store.attempts(claim.job.id)
-            assert [each.n for each in tries] == list(range(1, claim.number + 1))
-            ends.append((claim.job.seq, tries[-1].started_at, tries[-1].outcome, tries[-1].error_code))
+            found = await store.attempts(claim.job.id)
+            assert [each.n for each in found] == list(range(1, claim.number + 1))
+            ends.append((claim.job.seq, found[-1].started_at, found[-1].outcome, found[-1].error_code))
         assert ends == [
             (8, 8_001, "done", None), (9, 8_001, "failed", "truncated"), (10, 8_001, "done", None),
             (11, 8_001, "done", None),

@@ -55,6 +55,7 @@ ALTER TABLE new_jobs RENAME TO jobs;
 
 -- A statement can use a partial index only when its own terms are these, letter by letter, and not bound values.
 CREATE INDEX jobs_ready_key ON jobs (lane, load_key, seq) WHERE state = 'queued' AND not_before = 0;
+CREATE INDEX jobs_ready_model ON jobs (lane, model, seq) WHERE state = 'queued' AND not_before = 0;
 CREATE INDEX jobs_ready ON jobs (lane, seq) WHERE state = 'queued' AND not_before = 0;
 CREATE INDEX jobs_delayed ON jobs (not_before) WHERE state = 'queued' AND not_before > 0;
 -- The queued jobs whose requests may come again: what a start has to know of a queue, however long that is.
@@ -65,11 +66,10 @@ CREATE UNIQUE INDEX jobs_idem ON jobs (client, idem_key) WHERE idem_key IS NOT N
 CREATE UNIQUE INDEX jobs_active ON jobs (iif(lane = 'local', 0, seq)) WHERE state IN ('loading', 'working');
 
 -- For lists, the newest first. All that can be asked for stands in the index, so that only rows that fit are read.
--- Jobs that are not finished are few, and those that are do not move any more.
-CREATE INDEX jobs_by_state ON jobs (state, seq, client, model, created_at, finished_at) WHERE finished_at IS NOT NULL;
+-- Only the first changes as a job moves.
+CREATE INDEX jobs_by_state ON jobs (state, seq, client, model, created_at);
 CREATE INDEX jobs_by_client ON jobs (client, seq, model, created_at);
 CREATE INDEX jobs_by_model ON jobs (model, seq, created_at);
-CREATE INDEX jobs_delayed_by_seq ON jobs (seq) WHERE state = 'queued' AND not_before > 0;
 
 -- The moves of foreman.core.job.TRANSITIONS, and no other. FAIL, and before the move: with ABORT the pages of every
 -- statement that fires it are copied first.

@@ -28,9 +28,6 @@ from foreman.core.submission import Submission
 from foreman.engine.poller import Poller
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
-# Odd bodies are looked into at about a megabyte a second, ordinary ones a hundred times as fast.
-LARGE = 1 << 20
-
 T = TypeVar("T")
 
 
@@ -74,7 +71,7 @@ async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admi
     Ask `check_encoding` first. Raises InvalidModelName or ModelNotFound, and BadRequest for a form nobody can read.
     """
     path, body = inquiry.path, inquiry.body
-    parsed = await _apart(partial(_parsed, inquiry), long=len(body) > LARGE or path == TRANSCRIPTIONS)
+    parsed = await apart(partial(_parsed, inquiry), long=len(body) > bodies.LARGE or path == TRANSCRIPTIONS)
     if parsed is None or not parsed.model.strip():  # (2)
         return None
     name = names.parse(parsed.model)  # (3)
@@ -84,13 +81,13 @@ async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admi
         return Unload(name.canonical)
     keep_alive = ollama.client_keep_alive(settings.client_keep_alive, parsed.keep_alive, settings.keep_alive)
     if path.startswith("/api/") and keep_alive is not None:
-        body = await _apart(partial(bodies.set_keep_alive, body, keep_alive), long=len(body) > LARGE)
+        body = await apart(partial(bodies.set_keep_alive, body, keep_alive), long=len(body) > bodies.LARGE)
     payload = Payload(path, request_headers(inquiry.headers), body)
     submission = Submission(payload, ollama.load_key(name, path, parsed), inquiry.client)
     return Admitted(submission, ollama.framing_asked(path, parsed))  # (5)
 
 
-async def _apart(look: Callable[[], T], *, long: bool) -> T:
+async def apart(look: Callable[[], T], *, long: bool) -> T:
     """What may take long, in a thread of its own: other answers must go on meanwhile."""
     return await asyncio.to_thread(look) if long else look()
 

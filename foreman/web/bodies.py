@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import ClientPayloadError, hdrs, web
 from aiohttp.http_exceptions import BadHttpMessage
 
+from foreman.core.body import LARGE
 from foreman.core.errors import BadRequest, BodyEncoded, BodyStalled, BodyTooLarge, RequestError
 
 # A body that stops arriving holds memory and a connection for nothing.
@@ -42,7 +43,10 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
         if size > limit:
             raise _too_large(limit)
         pieces.append(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    if len(pieces) == 1:
+        return pieces[0]
+    # Joining takes half a millisecond for each megabyte, and in a thread holds up nobody.
+    return await asyncio.to_thread(b"".join, pieces) if size > LARGE else b"".join(pieces)
 
 
 async def stream_body(request: web.BaseRequest) -> AsyncIterator[bytes]:

@@ -4,17 +4,19 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 
 from foreman.config import Settings
+from foreman.core.body import LARGE
 from foreman.core.job import Mode
 from foreman.core.prefer import preference
 from foreman.core.submission import Submission, checked_key, request_hash
 from foreman.engine.engine import Engine
 from foreman.engine.intake import Ticket
-from foreman.web.admission import Inquiry, Unload, admitted, check_encoding
+from foreman.web.admission import Inquiry, Unload, admitted, apart, check_encoding
 from foreman.web.answer import Waiting, answer
 from foreman.web.bodies import read_body
 from foreman.web.keys import ENGINE, SETTINGS
@@ -43,7 +45,9 @@ async def take(inquiry: Inquiry, engine: Engine, settings: Settings) -> Taken | 
         return asked
     # A list that comes in several lines is one list (RFC 9110, 5.3).
     wish = preference(",".join(inquiry.headers.getall("Prefer", ())))
-    submission = repeatable(asked.submission, inquiry.headers, inquiry.body)
+    submission = await apart(
+        partial(repeatable, asked.submission, inquiry.headers, inquiry.body), long=len(inquiry.body) > LARGE
+    )
     if wish.wait == 0:
         submission = dataclasses.replace(submission, mode=Mode.DETACHED)
     waiting = Waiting(

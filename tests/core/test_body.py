@@ -195,3 +195,45 @@ def test_the_splice_changes_keep_alive_alone(members: list[tuple[str, Any]], spa
 def test_no_bytes_raise(body: bytes) -> None:
     found = read(body)
     assert found is None or found.model
+
+
+@pytest.mark.parametrize(("body", "expected"), ACCEPTED)
+def test_a_long_body_is_read_alike(monkeypatch: pytest.MonkeyPatch, body: bytes, expected: RequestBody) -> None:
+    monkeypatch.setattr(body_module, "LARGE", len(body) - 1)
+    assert read(body) == expected
+
+
+LONG = "x" * body_module.LARGE
+
+
+@pytest.mark.parametrize(
+    ("member", "expected"),
+    [
+        (f'"prompt":"{LONG}"', RequestBody("m", has_prompt=True)),
+        (f'"prompt":["{LONG}"]', RequestBody("m")),
+        (f'"messages":[{{"content":"{LONG}"}}]', RequestBody("m", has_messages=True)),
+        (f'"messages":{{"content":"{LONG}"}}', RequestBody("m")),
+        (f'"system":"{LONG}","stream":false', RequestBody("m", stream=False)),
+    ],
+)
+def test_what_is_long_is_seen_not_to_be_empty(member: str, expected: RequestBody) -> None:
+    assert read(f'{{{member},"model":"m"}}'.encode()) == expected
+
+
+def test_a_long_body_is_taken_at_its_word_below_its_top_level() -> None:
+    assert read(f'{{"model":"m","messages":[tru,"{LONG}"]}}'.encode()) is not None
+    for broken in (
+        f'{{"model":"m","x":"{LONG}',
+        f'{{"model":"m","x":"{LONG}"',
+        f'{{"model":m,"x":"{LONG}"}}',
+        f'"{LONG}"',
+    ):
+        assert read(broken.encode()) is None
+
+
+@given(st.text(alphabet='{}[]":,model\\u0123 ', max_size=60).map(str.encode))
+def test_no_long_bytes_raise(body: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(body_module, "LARGE", -1)
+        found = read(body)
+    assert found is None or found.model

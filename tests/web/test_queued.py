@@ -13,7 +13,6 @@ from foreman.core import body as bodies
 from foreman.core.body import RequestBody
 from foreman.engine.sqlite import SqliteStore
 from foreman.testing import Ending, Script, StubOllama
-from foreman.web import admission
 from tests.engine.running import held
 from tests.web.conftest import Front, Fronts
 
@@ -59,7 +58,7 @@ async def test_a_large_body_is_looked_into_aside_so_that_other_answers_go_on(
         return plain(body)
 
     monkeypatch.setattr(bodies, "read", read)
-    monkeypatch.setattr(admission, "LARGE", LARGE)
+    monkeypatch.setattr(bodies, "LARGE", LARGE)
     large = asyncio.create_task(asked(front, "/api/generate", HELLO | {"system": "x" * LARGE}))
     assert await asked(front, "/api/generate", HELLO) == (200, None)
     answered.set()

@@ -19,7 +19,6 @@ from foreman.engine.poller import Poller
 from foreman.engine.relay import Budget
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.target import Target
-from foreman.engine.worker import Worker
 from foreman.log import log_event
 from foreman.web.guard import Guard
 from foreman.web.server import application, listening
@@ -51,8 +50,7 @@ async def engine_of(settings: Settings, clock: Clock) -> AsyncIterator[Engine]:
     async with SqliteStore.open(settings.db, new_id(millis(clock))) as store, target_of(settings) as target:
         poller = Poller(target, clock, every=settings.poll_seconds, probe_cap=settings.probe_seconds, swap=swap)
         jobs = LiveJobs(Budget(settings.relay_buffer_bytes))
-        worker = Worker(store, target, poller, jobs, clock, limits)
-        yield Engine(store, target, poller, worker, jobs, clock, rules)
+        yield Engine(store, target, poller, jobs, clock, limits, rules)
 
 
 def target_of(settings: Settings) -> Target:

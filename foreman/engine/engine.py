@@ -18,11 +18,14 @@ from foreman.core.job import ACTIVE, Hot, Job, JobState, Mode
 from foreman.core.submission import Submission
 from foreman.engine.clock import Clock, millis
 from foreman.engine.events import Events
+from foreman.engine.executor import Executor
 from foreman.engine.forecast import Forecast
 from foreman.engine.intake import Intake, Ticket
 from foreman.engine.live import Live, LiveJobs
+from foreman.engine.patience import Limits
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Reader
+from foreman.engine.settlement import Settlement
 from foreman.engine.store import Store
 from foreman.engine.target import Target
 from foreman.engine.worker import Worker
@@ -56,22 +59,24 @@ class Engine:
     """One queue, one worker, one target. `start`, then `run` until `drain` has returned."""
 
     def __init__(
-        self, store: Store, target: Target, poller: Poller, worker: Worker, jobs: LiveJobs, clock: Clock, rules: Rules
+        self, store: Store, target: Target, poller: Poller, jobs: LiveJobs, clock: Clock, limits: Limits, rules: Rules
     ) -> None:
         self.store = store
         self.target = target
         self.poller = poller
         self.jobs = jobs
         self.clock = clock
-        self._worker = worker
         self._rules = rules
+        self._settlement = Settlement(store, jobs, clock)
+        self._executor = Executor(self._settlement, target, poller, clock, limits)
+        self._worker = Worker(self._executor)
         self._intake = Intake(
             store,
             jobs,
             clock,
-            worker.trouble,
+            self._settlement.trouble,
             self._withdrawn,
-            worker.begin,
+            self._worker.begin,
             max_queued=rules.max_queued,
             max_attempts=rules.max_attempts,
         )
@@ -90,17 +95,17 @@ class Engine:
     @property
     def storage_trouble(self) -> str:
         """What the store last complained of; empty while it takes writes."""
-        return str(self._worker.trouble.error or "")
+        return str(self._settlement.trouble.error or "")
 
     async def start(self) -> None:
         """Put back what an earlier process left, before anybody is listened to."""
         in_flight = await self.store.recover(millis(self.clock), self._rules.drop_attached)
-        self._worker.orphaned = in_flight > 0
+        self._executor.orphaned = in_flight > 0
         self.jobs.depth.fill(await self.store.depth())
         for job, request in await self.store.repeatable():
             self.jobs.adopt(job, request)
-        self._worker.history = self.forecast.history = History(await self.store.samples())
-        self._worker.paused = await self.store.paused()
+        self._settlement.history = self.forecast.history = History(await self.store.samples())
+        self._executor.paused = await self.store.paused()
         if self.jobs.depth.total:
             log_event(
                 log,
@@ -115,7 +120,7 @@ class Engine:
     async def run(self) -> None:
         """Work until drained. An error in any part ends all of it: better a restart than a part that stands still."""
         async with asyncio.TaskGroup() as group:
-            trouble = self._worker.trouble.watch(self.store, self.clock)
+            trouble = self._settlement.trouble.watch(self.store, self.clock)
             parts = (self.poller.run(), self._forget(), self._watch_store(), trouble)
             aside = [group.create_task(part) for part in parts]
             await group.create_task(self._worker.run())
@@ -169,7 +174,7 @@ class Engine:
     async def pause(self, paused: bool) -> None:
         """Begin no further job, or go on; on return that is on disk. The running job ends as always."""
         await self.store.set_paused(paused, millis(self.clock))
-        self._worker.paused = paused
+        self._executor.paused = paused
         self.jobs.wake.set()
         log_event(log, logging.INFO, "paused" if paused else "resumed", "the queue is paused" if paused else "goes on")
 
@@ -179,7 +184,7 @@ class Engine:
 
     @property
     def paused(self) -> bool:
-        return self._worker.paused
+        return self._executor.paused
 
     def _preferred(self) -> Hot:
         """What the next claim prefers: the running job's model, else what the target holds."""
@@ -248,7 +253,8 @@ class Engine:
         self.draining = True
         self._stopping.set()
         self.events.end()
-        self._worker.stop()
+        self._executor.stop()
+        self.jobs.wake.set()
         for live in list(self.jobs):
             if live.state is JobState.QUEUED:
                 live.relay.finish(Draining("foreman is shutting down; the job is kept and goes on after the restart"))

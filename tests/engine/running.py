@@ -61,7 +61,7 @@ class Running:
         self.store = engine.store
         self.jobs = engine.jobs
         self.resting = clock.watch(engine.jobs.wake)
-        self.refused = clock.watch(engine._worker._pause)  # the store takes no writes, and the worker waits for it
+        self.refused = clock.watch(engine._settlement._pause)  # the store takes no writes, and the worker waits for it
 
     async def rests(self) -> None:
         """Wait until the worker has nothing to do."""

@@ -318,7 +318,10 @@ class Choices:
         return JobState(state)
 
     def depth(self) -> dict[tuple[str, str], int]:
-        return {(model, key): count for model, key, count in self.db.execute(statements.DEPTH).fetchall()}
+        counts: Counter[tuple[str, str]] = Counter()
+        for key, count in self.db.execute(statements.DEPTH).fetchall():
+            counts[LoadKey.parse(key).model, key] += count
+        return counts
 
     def all_untried(self, keys: list[LoadKey]) -> bool:
         """Whether memory knows all there is to know of what is queued under these keys."""

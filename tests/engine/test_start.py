@@ -167,7 +167,7 @@ async def broken(request: pytest.FixtureRequest, work: Running, monkeypatch: pyt
 async def goes_on(work: Running) -> None:
     """The next job is begun in the same way, and nothing is left of the others."""
     await room(work.store)
-    work.engine._worker.trouble.error = None
+    work.engine._settlement.trouble.error = None
     with pytest.MonkeyPatch.context() as undone:
         undone.setattr(steps, "submit_claimed", SUBMIT_CLAIMED)
         work.stub.script(GENERATE, None)
@@ -190,7 +190,7 @@ async def test_where_the_write_fails_the_client_is_told_and_the_target_let_go(
     await work.rests()
     assert (live.relay.head, live.relay.readers) == (None, 0)
     assert await work.stored() == []
-    assert isinstance(work.engine._worker.trouble.error, StorageFull) is (broken is StorageFull)
+    assert isinstance(work.engine._settlement.trouble.error, StorageFull) is (broken is StorageFull)
     await goes_on(work)
 
 
@@ -376,7 +376,7 @@ class Slow:
 async def test_what_is_let_go_of_already_is_not_hurried_by_a_write_that_fails(work: Running) -> None:
     start, slow = made(), Slow()
     start.written = asyncio.get_running_loop().create_future()
-    running_ = asyncio.create_task(work.engine._worker._supervised(start, slow))  # type: ignore[arg-type]
+    running_ = asyncio.create_task(work.engine._executor._supervised(start, slow))  # type: ignore[arg-type]
     await turns()
     assert start.live.attempt is not None
     start.live.attempt.cancel()

@@ -13,7 +13,7 @@ from foreman.app import engine_of
 from foreman.config import Settings
 from foreman.core.errors import Draining, JobCancelled, StorageFull
 from foreman.core.job import Chosen, Hot, JobState, Outcome
-from foreman.engine import steps, worker
+from foreman.engine import executor, settlement, steps
 from foreman.engine.clock import SystemClock
 from foreman.engine.intake import Ticket
 from foreman.engine.live import Live
@@ -111,7 +111,7 @@ async def test_a_client_that_leaves_before_the_commit(work: Running) -> None:
 async def test_a_cancel_that_is_written_before_the_choice_is(
     work: Running, packing: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "foreman.engine.worker")
+    caplog.set_level(logging.INFO, "foreman.engine")
     first, second, third = await work.lined_up("first", "second", "third", **LONG)
     work.stub.script(GENERATE, [Script(hold=0)])
     work.stub.release(GENERATE)
@@ -192,7 +192,8 @@ async def test_an_error_that_nobody_thought_of_ends_the_process_at_once(
 async def test_where_the_end_cannot_be_written_the_next_waits_for_the_store_too(
     work: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "STORE_PAUSE_SECONDS", 0.01)
+    for module in (executor, settlement):
+        monkeypatch.setattr(module, "STORE_PAUSE_SECONDS", 0.01)
     first, second = await work.lined_up("first", "second", tokens=10_000)
     await no_room(work.store)
     work.stub.release(GENERATE)
@@ -239,7 +240,7 @@ async def test_each_end_comes_with_the_choice_of_the_next(work: Running, ends: E
 
 async def test_nothing_is_begun_ahead_of_a_store_that_takes_no_writes(work: Running, ends: Ends) -> None:
     tickets = await work.lined_up("first", "second")
-    work.engine._worker.trouble.begin(StorageFull("no room"))
+    work.engine._settlement.trouble.begin(StorageFull("no room"))
     work.stub.release(GENERATE)
     for ticket in tickets:
         assert await answer(ticket)

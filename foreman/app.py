@@ -6,7 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from foreman.config import Settings, read_api_key
+from foreman.config import Settings
 from foreman.core.residency import Swap
 from foreman.core.retry import RetryPolicy
 from foreman.engine import collector
@@ -19,6 +19,7 @@ from foreman.engine.poller import Poller
 from foreman.engine.relay import Budget
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.target import Target
+from foreman.keyfile import read_api_key
 from foreman.log import log_event
 from foreman.web.guard import Guard
 from foreman.web.server import application, listening

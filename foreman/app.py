@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from foreman.config import Settings
+from foreman.core.lanes import Slots
 from foreman.core.residency import Swap
 from foreman.core.retry import RetryPolicy
 from foreman.engine import collector
@@ -50,7 +51,7 @@ async def engine_of(settings: Settings, clock: Clock) -> AsyncIterator[Engine]:
     )
     async with SqliteStore.open(settings.db, new_id(millis(clock))) as store, target_of(settings) as target:
         poller = Poller(target, clock, every=settings.poll_seconds, probe_cap=settings.probe_seconds, swap=swap)
-        jobs = LiveJobs(Budget(settings.relay_buffer_bytes))
+        jobs = LiveJobs(Budget(settings.relay_buffer_bytes), Slots(settings.remote_slots, settings.exclusive))
         yield Engine(store, target, poller, jobs, clock, limits, rules)
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from foreman.core.errors import StorageFailed, StorageFull
-from foreman.core.job import HandBack, Hot
+from foreman.core.job import HandBack, Next
 from foreman.engine.attempt import Attempt, Result
 from foreman.engine.clock import Clock, millis
 from foreman.engine.live import Live
@@ -64,6 +64,7 @@ class Executor:
         """Have nothing more claimed."""
         self._stop_asked.set()
         self.settlement.stopping = True
+        self.jobs.lanes.wake()
 
     async def orphans_gone(self) -> None:
         """Wait until the target has let go of what an earlier process had sent it."""
@@ -71,11 +72,17 @@ class Executor:
             log_event(log, logging.INFO, "orphan_wait", "a job was in flight when foreman died: the target may notice")
             await self.clock.wait(self._stop_asked, ORPHAN_SECONDS)
 
-    async def claim(self, preferred: Hot) -> Start | None:
+    async def until_target_answers(self, wake: asyncio.Event) -> None:
+        """Wait while the target is down. The poller, which probes it, sets the same event as a new job."""
+        while self.poller.reachable is False and not self.stopping():
+            wake.clear()
+            await wake.wait()
+
+    async def claim(self, wanted: Next) -> Start | None:
         """The next job, or None where none is ready or nothing can be written before the end."""
         while not self.stopping():
             try:
-                claim = await self.store.claim(preferred, millis(self.clock))
+                claim = await self.store.claim(wanted, millis(self.clock))
             except (StorageFull, StorageFailed) as error:
                 self.settlement.trouble.begin(error)
                 await self.clock.wait(self._stop_asked, STORE_PAUSE_SECONDS)

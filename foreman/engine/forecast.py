@@ -85,7 +85,7 @@ class Forecast:
         self._changed = False
         asked_at, preferred, newest = self._clock.monotonic(), self._preferred(), self._wanted
         waiting = await self._store.waiting(LIMIT, millis(self._clock))
-        estimates = Estimates(self.history, self._jobs.depth.counts)
+        estimates = Estimates(self.history, self._jobs.local.depth.counts)
         left = self._running_left()
         if len(waiting) > LONG:
             self._told = await asyncio.to_thread(_outlooks, waiting, preferred, left, estimates)
@@ -95,7 +95,7 @@ class Forecast:
 
     def _running_left(self) -> float | None:
         """What the running job will still take, 0 where none runs, None where nothing is known of its like."""
-        running = self._jobs.running
+        running = next(iter(self._jobs.local.running), None)
         if running is None:
             return 0.0
         estimate = self.history.estimate(str(running.key), running.model)

@@ -175,8 +175,9 @@ class Intake:
 
     def _check_room(self, count: int) -> None:
         self._trouble.check()
-        if self._jobs.depth.total + self._submitting + count > self._max_queued:
-            raise QueueFull(f"the queue is full: {self._jobs.depth.total} jobs wait, the limit is {self._max_queued}")
+        waiting = self._jobs.waiting
+        if waiting + self._submitting + count > self._max_queued:
+            raise QueueFull(f"the queue is full: {waiting} jobs wait, the limit is {self._max_queued}")
 
     def _made(self, new: Submission) -> tuple[NewJob, Live]:
         now = millis(self._clock)
@@ -193,6 +194,7 @@ class Intake:
             idem_key=new.idem_key,
             req_hash=new.hash,
             retry_of=new.retry_of,
+            lane=new.lane,
         )
         return job, Live(
             id=job.id,
@@ -203,6 +205,7 @@ class Intake:
             relay=self._jobs.relay(),
             created_at=now,
             mode=new.mode,
+            lane=new.lane,
             hash=new.hash,
         )
 

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from foreman.core.errors import Draining, ForemanError, JobFailed, StorageFailed, StorageFull
 from foreman.core.estimate import History, Sample
-from foreman.core.job import Chosen, Claim, HandBack, Hot, JobState, Outcome
+from foreman.core.job import Chosen, Claim, HandBack, JobState, Next, Outcome
 from foreman.engine.attempt import Attempt
 from foreman.engine.clock import Clock
 from foreman.engine.live import Live, LiveJobs
@@ -45,12 +45,12 @@ class Settlement:
     def __repr__(self) -> str:
         return f"<Settlement stopping={self.stopping} {self.trouble!r}>"
 
-    async def settle(self, live: Live, attempt: Attempt, outcome: Outcome, following: Hot | None) -> Start | None:
+    async def settle(self, live: Live, attempt: Attempt, outcome: Outcome, following: Next | None) -> Start | None:
         """Tell the readers and write it down; what was claimed along with that."""
         live.relay.finish(attempt.error)
         return self._started(await self.finish(live, attempt, outcome, following))
 
-    async def finish(self, live: Live, attempt: Attempt, outcome: Outcome, following: Hot | Chosen | None) -> Finished:
+    async def finish(self, live: Live, attempt: Attempt, outcome: Outcome, following: Next | Chosen | None) -> Finished:
         """The same where the readers have been told."""
         finished = await self.persist(lambda: self.store.finish(live.seq, outcome, following))
         if finished.state is JobState.DONE:
@@ -59,7 +59,7 @@ class Settlement:
         _log_finished(live, attempt, outcome, finished)
         return finished
 
-    async def hand_back(self, live: Live, claim: Claim, back: HandBack, following: Hot | None) -> Start | None:
+    async def hand_back(self, live: Live, claim: Claim, back: HandBack, following: Next | None) -> Start | None:
         """Put a job back in the queue; what was claimed along with that."""
         self.send_away(live)
         finished = await self.persist(lambda: self.store.hand_back(live.seq, back, following))

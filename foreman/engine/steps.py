@@ -19,16 +19,17 @@ from foreman.core.job import (
     Chosen,
     Claim,
     HandBack,
-    Hot,
     Job,
     JobState,
     LoadKey,
     Mode,
     NewJob,
+    Next,
     Outcome,
     Payload,
     Stats,
 )
+from foreman.core.lanes import ANY_AGE, TAKING_TURNS, Lane, older_than
 from foreman.engine import statements as sql
 from foreman.engine.store import Finished, JobFilter, Submitted
 
@@ -52,7 +53,7 @@ def job_of(row: Row) -> Job:
     client, attempts, max_attempts, not_before, cancel_requested, *told, stats, retry_of, kept, idem_key = rest
     tail: list[Any] = [*told, _stats(stats), retry_of, bool(kept), idem_key]
     return Job(
-        seq, id_, JobState(state), lane, model, LoadKey.parse(load_key), path, Mode(mode),
+        seq, id_, JobState(state), Lane(lane), model, LoadKey.parse(load_key), path, Mode(mode),
         client, attempts, max_attempts, not_before, bool(cancel_requested), *tail,
     )  # fmt: skip
 
@@ -127,19 +128,25 @@ def _headers(job: NewJob) -> str:
     return json.dumps(job.payload.headers)
 
 
-def claim(db: sqlite3.Connection, owner: str, hot: Hot, now: int) -> Claim | None:
+def claim(db: sqlite3.Connection, owner: str, wanted: Next, now: int) -> Claim | None:
     db.execute(sql.PROMOTE, (now,))
+    hot, before = wanted.hot, older_than(wanted.lane, _heads(db), TAKING_TURNS) if wanted.gives_way else ANY_AGE
     values = {
-        "now": now, "owner": owner,
+        "now": now, "owner": owner, "before": before,
         "load_keys": orjson.dumps(hot.load_keys).decode(), "models": orjson.dumps(hot.models).decode(),
     }  # fmt: skip
-    rows = db.execute(sql.CLAIM, values).fetchall()
+    rows = db.execute(sql.CLAIM if wanted.lane is Lane.LOCAL else sql.CLAIM_REMOTE, values).fetchall()
     if not rows:
         return None
     job = job_of(rows[0])
     ((number,),) = db.execute(sql.OPEN_ATTEMPT, {"seq": job.seq, "owner": owner, "now": now}).fetchall()
     ((headers, body),) = db.execute(sql.PAYLOAD, (job.seq,)).fetchall()
     return Claim(job, Payload(job.path, _pairs(headers), body), number)
+
+
+def _heads(db: sqlite3.Connection) -> dict[Lane, int]:
+    found = ((lane, db.execute(sql.HEAD, (lane,)).fetchall()) for lane in Lane)
+    return {lane: rows[0][0] for lane, rows in found if rows}
 
 
 def claim_chosen(db: sqlite3.Connection, owner: str, chosen: Chosen, now: int) -> bool:
@@ -160,7 +167,7 @@ def finish(
     seq: int,
     outcome: Outcome,
     packed: tuple[int, bytes] | None,
-    following: Hot | Chosen | None,
+    following: Next | Chosen | None,
 ) -> Finished:
     answer = outcome.answer
     headers = json.dumps(answer.headers) if answer else ""
@@ -185,7 +192,7 @@ def _learn(db: sqlite3.Connection, new: Sample) -> None:
     db.execute(sql.TRIM_KEY, {"load_key": new.load_key, "kept": KEPT_SAMPLES})
 
 
-def hand_back(db: sqlite3.Connection, owner: str, seq: int, back: HandBack, following: Hot | None) -> Finished:
+def hand_back(db: sqlite3.Connection, owner: str, seq: int, back: HandBack, following: Next | None) -> Finished:
     values = {
         "seq": seq, "owner": owner, "at": back.at, "not_before": back.not_before, "error_code": back.error_code,
         "error": _text(back.error), "uncounted": not back.counted, "crash": back.crash,
@@ -193,7 +200,9 @@ def hand_back(db: sqlite3.Connection, owner: str, seq: int, back: HandBack, foll
     return _moved(db, db.execute(sql.HAND_BACK, values).fetchall(), values, following)
 
 
-def _moved(db: sqlite3.Connection, rows: list[Row], values: dict[str, Any], following: Hot | Chosen | None) -> Finished:
+def _moved(
+    db: sqlite3.Connection, rows: list[Row], values: dict[str, Any], following: Next | Chosen | None
+) -> Finished:
     """What a move did that returned `rows`: none where somebody else owns the job."""
     if not rows:
         rows = db.execute(sql.STATE, (values["seq"],)).fetchall()

@@ -1,4 +1,4 @@
-"""The one worker: claims jobs, has the model loaded, sends the request, and settles how it ended.
+"""The one worker, which is the local lane: claims jobs, has the model loaded, sends the request, and settles the end.
 
 Rules:
 1. Only who claimed a job moves it; everyone else asks (Engine.cancel).
@@ -11,7 +11,8 @@ import logging
 
 from foreman.core.errors import JobCancelled
 from foreman.core.inventory import Inventory
-from foreman.core.job import FINISHED, Chosen, Hot, JobState, NewJob, Outcome
+from foreman.core.job import FINISHED, Chosen, Hot, JobState, NewJob, Next, Outcome
+from foreman.core.lanes import Lane
 from foreman.core.residency import Residency, hot
 from foreman.engine.attempt import Attempt
 from foreman.engine.executor import Executor
@@ -32,6 +33,8 @@ class Worker:
         self._target = executor.target
         self._poller = executor.poller
         self._jobs = executor.jobs
+        self._lanes = executor.jobs.lanes
+        self._lane = self._lanes.local
         self._clock = executor.clock
         self.idle = asyncio.Event()
         self._seen: tuple[Residency, Inventory] | None = None
@@ -40,7 +43,7 @@ class Worker:
         self._handed: Start | None = None
 
     def __repr__(self) -> str:
-        return f"<Worker running {self._jobs.running!r}>"
+        return f"<Worker running {list(self._lane.running)!r}>"
 
     async def run(self) -> None:
         """Claim and run until stopped. Anything that escapes from here ends the process."""
@@ -50,37 +53,44 @@ class Worker:
             start = start or await self._next()
             if start is not None:
                 start = await self._run_one(start)
+                if start is None:
+                    self._lanes.free(Lane.LOCAL)
         self.idle.set()
 
     def begin(self, live: Live, job: NewJob, written: asyncio.Future[bool]) -> bool:
         """Begin a job that is on its way to the store, claimed already; False where it has to wait in line.
 
-        It has to, unless nothing runs, nothing is ready, and its model is loaded.
+        It has to, unless nothing runs, nothing is ready, the remote lane wants nothing, and its model is loaded.
         """
-        if not self._resting or self._jobs.wake.is_set() or not self._executor.goes_on():
+        if not self._resting or self._lane.wake.is_set() or not self._executor.goes_on():
             return False
-        if str(job.load_key) not in self.hot().load_keys:
+        if job.lane is not Lane.LOCAL or str(job.load_key) not in self.hot().load_keys:
+            return False
+        if self._lanes.gives_way(Lane.LOCAL) or not self._lanes.take(Lane.LOCAL):
             return False
         claim = begun(job, 0, job.created_at)
         self._handed = Start(live, claim, written, self._target.exchange(job.payload))
         self._jobs.begun(live, claim)
-        self._jobs.wake.set()
+        self._lane.wake.set()
         return True
 
     async def _next(self) -> Start | None:
         """The next job in order; waits for one. None when stopping."""
         executor = self._executor
         while not executor.stopping():
-            await self._until_target_answers()
-            self._jobs.wake.clear()
+            await executor.until_target_answers(self._lane.wake)
+            self._lane.wake.clear()
             if executor.stopping():
                 return None
-            if self._jobs.depth.total == 0 or executor.paused:
+            if self._lane.depth.total == 0 or executor.paused or not self._lanes.take(Lane.LOCAL):
                 await self._rest(None)
             else:
-                start = await executor.claim(await self._preferred())
-                if start is not None or executor.stopping():
+                start = await executor.claim(self._wanted(await self._preferred()))
+                if start is not None:
                     return start
+                self._lanes.free(Lane.LOCAL, ran=False)
+                if executor.stopping():
+                    return None
                 await self._rest(await executor.until_due())
             if self._handed is not None:
                 start, self._handed = self._handed, None
@@ -90,19 +100,13 @@ class Worker:
     async def _rest(self, pause: float | None) -> None:
         """Nothing is ready: wait until something may be, at most `pause` seconds."""
         self._resting = True
-        await self._clock.wait(self._jobs.wake, pause)
+        await self._clock.wait(self._lane.wake, pause)
         self._resting = False
-
-    async def _until_target_answers(self) -> None:
-        """Wait while the target is down. The poller, which probes it, sets the same event as a new job."""
-        while self._poller.reachable is False and not self._executor.stopping():
-            self._jobs.wake.clear()
-            await self._jobs.wake.wait()
 
     async def _preferred(self) -> Hot:
         """What the next claim should prefer. Before a swap the target is asked again: others may use it too."""
         preferred = self.hot()
-        if not self._jobs.depth.matches(preferred):
+        if not self._lane.depth.matches(preferred):
             await self._poller.look(max_age=SWAP_SECONDS)
             preferred = self.hot()
         return preferred
@@ -134,6 +138,7 @@ class Worker:
         ahead = self._target.exchange(job.payload)
         live.relay.finish(attempt.error)
         claim = begun(job, following.seq, outcome.at)
+        self._jobs.let_go(live)
         self._jobs.begun(following, claim)
         written = asyncio.create_task(self._finish_and_claim(live, attempt, outcome, following))
         return Start(following, claim, written, ahead)
@@ -165,11 +170,16 @@ class Worker:
         # While the store takes no writes, a job that was begun would only keep the target from others.
         if not self._executor.goes_on() or self._settlement.trouble.error is not None:
             return None
+        if self._lanes.gives_way(Lane.LOCAL):
+            return None
         return self._jobs.chosen(self.hot())
 
-    def _following(self) -> Hot | None:
+    def _following(self) -> Next | None:
         """What to claim in the same transaction, or None where the next claim needs a look at the target first."""
         if not self._executor.goes_on():
             return None
         preferred = self.hot()
-        return preferred if self._jobs.depth.matches(preferred) else None
+        return self._wanted(preferred) if self._lane.depth.matches(preferred) else None
+
+    def _wanted(self, preferred: Hot) -> Next:
+        return Next(preferred, gives_way=self._lanes.gives_way(Lane.LOCAL))

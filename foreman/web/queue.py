@@ -34,12 +34,11 @@ async def queue_view(engine: Engine) -> dict[str, object]:
     shown = order[:SHOWN]
     stored = await engine.store.by_seq([outlook.seq for outlook in shown])
     delayed = await engine.store.delayed(SHOWN, millis(engine.clock))
-    live = engine.jobs.running
-    running = None if live is None else await engine.store.get(live.id)
+    running = [job for live in engine.jobs.running if (job := await engine.store.get(live.id)) is not None]
     return {
         "paused": engine.paused,
-        "depth": engine.jobs.depth.total,
-        "running": None if running is None else job_view(running, engine),
+        "depth": engine.jobs.waiting,
+        "running": job_view(running[0], engine) if running else None,
         "waiting": [job_view(stored[o.seq], engine, o) for o in shown if o.seq in stored],
         "delayed": [job_view(job, engine) for job in delayed],
     }

@@ -1,5 +1,8 @@
 """What foreman says of itself: that it runs, and how it is."""
 
+from collections import Counter
+from collections.abc import Mapping
+
 import orjson
 from aiohttp import web
 
@@ -38,7 +41,7 @@ async def report(engine: Engine, status: str) -> dict[str, object]:
     poller, jobs, now = engine.poller, engine.jobs, engine.clock.time()
     usage = await engine.store.usage()
     oldest = await engine.store.oldest_queued()
-    running = jobs.running
+    running = next(iter(jobs.running), None)
     return {
         "status": status,
         "version": foreman.__version__,
@@ -54,8 +57,8 @@ async def report(engine: Engine, status: str) -> dict[str, object]:
         },
         "queue": {
             "paused": engine.paused,
-            "depth": jobs.depth.total,
-            "by_model": jobs.depth.by_model(),
+            "depth": jobs.waiting,
+            "by_model": _together(jobs.local.depth.by_model(), jobs.remote.depth.by_model()),
             "oldest_wait_seconds": None if oldest is None else round(max(0.0, now - oldest / 1000), 1),
         },
         "running": None
@@ -76,6 +79,10 @@ async def report(engine: Engine, status: str) -> dict[str, object]:
         },
         "relay_bytes": jobs.held_bytes,
     }
+
+
+def _together(*counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sum(map(Counter, counts), Counter[str]()).most_common())
 
 
 def _runner(runner: Runner) -> dict[str, object]:

@@ -60,7 +60,7 @@ class Running:
         assert isinstance(engine.store, SqliteStore)
         self.store = engine.store
         self.jobs = engine.jobs
-        self.resting = clock.watch(engine.jobs.wake)
+        self.resting = clock.watch(engine.jobs.local.wake)
         self.refused = clock.watch(engine._settlement._pause)  # the store takes no writes, and the worker waits for it
 
     async def rests(self) -> None:
@@ -126,8 +126,8 @@ class Running:
         """Nothing is left to do, and memory and store agree that it is so."""
         await self.engine.settled()
         await self.rests()
-        assert (len(self.jobs), self.jobs.running, self.jobs.depth.total) == (0, None, 0)
-        assert await self.store.depth() == dict(self.jobs.depth.counts) == {}
+        assert (len(self.jobs), self.jobs.running, self.jobs.waiting) == (0, [], 0)
+        assert await self.store.depth() == dict(self.jobs.local.depth.counts) == {}
         assert self.jobs.fresh._by_key == {}
         assert self.jobs.fresh._bytes == 0
         assert self.jobs.held_bytes == 0

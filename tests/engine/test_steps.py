@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from foreman.core.job import Chosen, Hot, JobState, Stats
+from foreman.core.job import Chosen, JobState, Next, Stats
 from foreman.engine import database, statements, steps
 from tests.engine.stored import done, job_id, new_job
 
@@ -34,9 +34,9 @@ def test_no_step_leaves_a_statement_open(db: sqlite3.Connection) -> None:
     # One would keep the lock: the other connection could not write.
     for count in range(3):
         steps.submit(db, new_job(count))
-    claim = steps.claim(db, "me", Hot(), 1)
+    claim = steps.claim(db, "me", Next(), 1)
     assert claim is not None
-    steps.finish(db, "me", claim.job.seq, done(), (0, b"answer"), Hot())
+    steps.finish(db, "me", claim.job.seq, done(), (0, b"answer"), Next())
     steps.finish(db, "me", claim.job.seq + 1, done(), None, Chosen(claim.job.seq + 2))
     steps.finish(db, "me", claim.job.seq + 2, done(), None, None)
     steps.submit_claimed(db, "me", new_job(9), 1)
@@ -60,7 +60,7 @@ def test_bytes_are_those_of_the_request_and_the_answer(db: sqlite3.Connection) -
     job = new_job(1, body=b"x" * 500)
     seq = steps.submit(db, job).seq
     asked = number(db, "SELECT bytes FROM jobs")
-    steps.claim(db, "me", Hot(), 1)
+    steps.claim(db, "me", Next(), 1)
     steps.finish(db, "me", seq, done(), (1, b"y" * 300), None)
     stored = "SELECT (SELECT sum(length(headers) + length(body)) FROM payloads)"
     answered = " + (SELECT sum(length(headers) + length(body)) FROM results)"
@@ -109,7 +109,7 @@ def test_samples_of_many_load_keys_are_bounded(db: sqlite3.Connection, monkeypat
     monkeypatch.setattr(steps, "ALL_SAMPLES", 3)
     for count in range(1, 6):
         steps.submit(db, new_job(count, f"model-{count}"))
-        steps.claim(db, "me", Hot(), 1)
+        steps.claim(db, "me", Next(), 1)
         steps.finish(db, "me", count, done(), (0, b""), None)
     assert number(db, "SELECT count(*) FROM samples") == 5
     for _ in range(2):

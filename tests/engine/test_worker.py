@@ -12,7 +12,7 @@ import pytest
 from foreman.app import engine_of
 from foreman.config import Settings
 from foreman.core.errors import Draining, JobCancelled, StorageFull
-from foreman.core.job import Chosen, Hot, JobState, Outcome
+from foreman.core.job import Chosen, JobState, Next, Outcome
 from foreman.engine import executor, settlement, steps
 from foreman.engine.clock import SystemClock
 from foreman.engine.intake import Ticket
@@ -63,9 +63,9 @@ async def test_the_next_is_begun_while_the_last_is_written_and_nothing_of_it_lea
         assert await answer(first)
         await work.told(await work.at_target("second"))
         live = living(second)
-        assert (work.jobs.running, live.relay.head, live.relay.size) == (live, None, 0)
+        assert (work.jobs.running, live.relay.head, live.relay.size) == ([live], None, 0)
         # What is counted is what is on disk.
-        assert (await work.store.depth(), work.jobs.depth.total) == ({("llama3:latest", "llama3:latest"): 1}, 1)
+        assert (await work.store.depth(), work.jobs.local.depth.total) == ({("llama3:latest", "llama3:latest"): 1}, 1)
     assert await answer(second)
     await ended(live)
     assert [(job.state, job.attempts) for job in await work.stored()] == [(JobState.DONE, 1)] * 2
@@ -201,7 +201,7 @@ async def test_where_the_end_cannot_be_written_the_next_waits_for_the_store_too(
     await work.refused.wait()
     with pytest.raises(StorageFull):
         await work.engine.submit(asked("not now"))
-    assert (living(second).relay.head, living(first).ended.is_set(), work.jobs.depth.total) == (None, False, 1)
+    assert (living(second).relay.head, living(first).ended.is_set(), work.jobs.local.depth.total) == (None, False, 1)
     await room(work.store)
     assert await answer(first)
     assert await answer(second)
@@ -213,10 +213,10 @@ class Ends:
     """What was claimed with the end of each job."""
 
     def __init__(self, finish: Callable[..., Any]) -> None:
-        self.following: list[Hot | Chosen | None] = []
+        self.following: list[Next | Chosen | None] = []
         self._finish = finish
 
-    async def __call__(self, seq: int, outcome: Outcome, claim: Hot | Chosen | None = None) -> Finished:
+    async def __call__(self, seq: int, outcome: Outcome, claim: Next | Chosen | None = None) -> Finished:
         self.following.append(claim)
         finished: Finished = await self._finish(seq, outcome, claim)
         return finished
@@ -244,7 +244,7 @@ async def test_nothing_is_begun_ahead_of_a_store_that_takes_no_writes(work: Runn
     work.stub.release(GENERATE)
     for ticket in tickets:
         assert await answer(ticket)
-    assert isinstance(ends.following[0], Hot)
+    assert isinstance(ends.following[0], Next)
     await work.settled()
 
 
@@ -257,7 +257,7 @@ async def test_a_stop_takes_no_further_job(work: Running, ends: Ends) -> None:
     assert await answer(first)
     await draining
     assert (ends.following, work.seen("second")) == ([None], [])
-    assert await work.store.depth() == work.jobs.depth.counts == {("llama3:latest", "llama3:latest"): 1}
+    assert await work.store.depth() == work.jobs.local.depth.counts == {("llama3:latest", "llama3:latest"): 1}
 
 
 async def test_a_pause_between_two_jobs(work: Running, ends: Ends) -> None:
@@ -286,7 +286,7 @@ async def test_a_pause_while_the_next_is_being_written_holds_up_the_one_after_it
     assert await answer(second)
     await ended(living(second))
     await work.rests()
-    assert (living(third).state, work.seen("third"), work.jobs.depth.total) == (JobState.QUEUED, [], 1)
+    assert (living(third).state, work.seen("third"), work.jobs.local.depth.total) == (JobState.QUEUED, [], 1)
     await work.engine.pause(False)
     assert await answer(third)
     await work.settled()
@@ -349,4 +349,4 @@ async def test_a_stop_before_the_commit_costs_the_next_no_attempt(stub: StubOlla
             (JobState.DONE, 1),
             (JobState.QUEUED, 0),
         ]
-        assert work.jobs.depth.counts == await work.store.depth()
+        assert work.jobs.local.depth.counts == await work.store.depth()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foreman.core.errors import JobCancelled, JobFailed, TargetError
-from foreman.core.job import Chosen, Hot, JobState, LoadKey, Mode
+from foreman.core.job import Chosen, Hot, JobState, LoadKey, Mode, Next
 from foreman.engine import steps
 from foreman.engine.clock import millis
 from foreman.engine.fresh import LONGEST
@@ -37,7 +37,7 @@ class Choices:
     def __call__(self, db: sqlite3.Connection, owner: str, chosen: Chosen, now: int) -> bool:
         ((key,),) = db.execute("SELECT load_key FROM jobs WHERE seq=?", (chosen.seq,)).fetchall()
         db.execute("SAVEPOINT look")
-        claim = steps.claim(db, owner, Hot((key,), (LoadKey.parse(key).model,)), now)
+        claim = steps.claim(db, owner, Next(Hot((key,), (LoadKey.parse(key).model,))), now)
         db.execute("ROLLBACK TO look")
         claimed = CLAIM_CHOSEN(db, owner, chosen, now)
         self.made.append((chosen.seq, None if claim is None else claim.job.seq, claimed))

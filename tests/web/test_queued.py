@@ -39,10 +39,10 @@ async def test_each_question_comes_before_the_next(stub: StubOllama, fronts: Fro
         assert await asked(front, "/api/generate", {"model": "foo bar", "keep_alive": 0}) == (400, "invalid_model_name")
         assert await asked(front, "/api/generate", {"model": "nope", "keep_alive": 0}) == (404, "model_not_found")
         unload = orjson.dumps({"model": "llama3", "keep_alive": 0})
-        front.engine.jobs.depth.total += 20_000
+        front.engine.jobs.local.depth.total += 20_000
         assert await asked(front, "/api/generate", unload) == (200, None)
         assert await asked(front, "/api/generate", HELLO) == (503, "queue_full")
-        front.engine.jobs.depth.total -= 20_000
+        front.engine.jobs.local.depth.total -= 20_000
     assert [entry.body for entry in stub.ledger.on("/api/generate")] == [b"x", unload]
 
 
@@ -103,8 +103,7 @@ async def test_the_job_says_who_asked_and_for_what(stub: StubOllama, front: Fron
     stub.script("llama3", Script(hold=0))
     task = asyncio.create_task(asked(front, "/api/generate", body, **headers))
     await stub.ledger.held()
-    running = front.engine.jobs.running
-    assert running is not None
+    (running,) = front.engine.jobs.running
     assert (running.client, str(running.key)) == ("thing/1.2 127.0.0.1", "llama3:latest?num_ctx=8192")
     assert (running.model, running.path) == ("llama3:latest", "/api/generate")
     stub.release("llama3")

@@ -193,7 +193,7 @@ class Engine:
 
     def _preferred(self) -> Hot:
         """What the next local claim prefers: the running job's model, else what the target holds."""
-        running = next(iter(self.jobs.local.running), None)
+        running = next(iter(self.jobs.in_lane(Lane.LOCAL)), None)
         return self._worker.hot() if running is None else Hot((str(running.key),), (running.model,))
 
     def left(self, live: Live, reader: Reader, *, may_return: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The two lanes of this process: what waits and runs in each, and who may take a slot.
+"""The two lanes of this process: how much waits in each, and who may take a slot.
 
 A slot is taken before a job is claimed for it, and given back when nothing of that job is at the target any more. So
 whoever asks in between is told the truth. The rule is in core/lanes.py; the half of it that compares the ages of jobs
@@ -7,21 +7,16 @@ is applied by the store, where the claim is.
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from foreman.core.lanes import Lane, Slots, Wait, blocked
 from foreman.engine.depth import Depth
 
-if TYPE_CHECKING:
-    from foreman.engine.live import Live
-
 
 @dataclass(slots=True, eq=False)
-class LaneJobs:
-    """What waits in one lane, what runs there in the order it was begun, and the event that wakes who claims for it."""
+class LaneQueue:
+    """How much waits in one lane, and the event that wakes who claims for it."""
 
     depth: Depth = field(default_factory=Depth)
-    running: "dict[Live, None]" = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     turned_away: bool = False  # it asked for a slot and got none
 
@@ -31,14 +26,14 @@ class Lanes:
 
     def __init__(self, slots: Slots) -> None:
         self.slots = slots
-        self.local, self.remote = LaneJobs(), LaneJobs()
+        self.local, self.remote = LaneQueue(), LaneQueue()
         self.taken = dict.fromkeys(Lane, 0)
         self._of = {Lane.LOCAL: self.local, Lane.REMOTE: self.remote}
 
     def __repr__(self) -> str:
         return f"<Lanes local {self.taken[Lane.LOCAL]}, remote {self.taken[Lane.REMOTE]} taken>"
 
-    def of(self, lane: Lane) -> LaneJobs:
+    def of(self, lane: Lane) -> LaneQueue:
         return self._of[lane]
 
     def blocked(self, lane: Lane) -> Wait | None:

@@ -7,6 +7,7 @@ too slow to ask for. Counts follow the results of the store, never the intention
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from foreman.core.framing import Watch
 from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, NewJob
@@ -57,6 +58,7 @@ class LiveJobs:
         self._by_request: dict[tuple[str, bytes], Live] = {}
         self.changed: Callable[[Live], None] = lambda _: None
         self.lanes = Lanes(slots)
+        self._running: dict[Lane, dict[Live, None]] = {lane: {} for lane in Lane}
         self.local, self.remote = self.lanes.local, self.lanes.remote
         self.fresh = Fresh()
         self.endings = 0  # how many have left; who reads the store beside it can tell whether its answer is old
@@ -78,7 +80,11 @@ class LiveJobs:
     @property
     def running(self) -> list[Live]:
         """All that run, the one that was begun first in front."""
-        return sorted((*self.local.running, *self.remote.running), key=lambda live: live.taken_at)
+        return sorted(chain(*self._running.values()), key=lambda live: live.taken_at)
+
+    def in_lane(self, lane: Lane) -> tuple[Live, ...]:
+        """The same of one lane."""
+        return tuple(self._running[lane])
 
     @property
     def held_bytes(self) -> int:
@@ -155,11 +161,11 @@ class LiveJobs:
         live.attempts = job.attempts
         live.number = claim.number
         live.cancelled = live.cancelled or job.cancel_requested
-        self.lanes.of(live.lane).running[live] = None
+        self._running[live.lane][live] = None
 
     def let_go(self, live: Live) -> None:
         """Nothing of it is at the target any more."""
-        self.lanes.of(live.lane).running.pop(live, None)
+        self._running[live.lane].pop(live, None)
 
     def claimed(self, live: Live) -> None:
         """The store has given a queued job to the worker."""

@@ -18,12 +18,12 @@ class RemoteLane:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._settlement = executor.settlement
+        self._jobs = executor.jobs
         self._lanes = executor.jobs.lanes
-        self._jobs = self._lanes.remote
         self.idle = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<RemoteLane {len(self._jobs.running)} running>"
+        return f"<RemoteLane {len(self._jobs.in_lane(Lane.REMOTE))} running>"
 
     async def run(self) -> None:
         """Claim and run until stopped. Anything that escapes from here ends the process."""
@@ -35,19 +35,19 @@ class RemoteLane:
 
     async def _next(self) -> Start | None:
         """The next job, with a slot taken for it; waits for one. None when stopping."""
-        executor, jobs = self._executor, self._jobs
+        executor, lane = self._executor, self._lanes.remote
         while not executor.stopping():
-            await executor.until_target_answers(jobs.wake)
-            jobs.wake.clear()
+            await executor.until_target_answers(lane.wake)
+            lane.wake.clear()
             pause = None
-            if not executor.stopping() and not executor.paused and jobs.depth.total and self._lanes.take(Lane.REMOTE):
+            if not executor.stopping() and not executor.paused and lane.depth.total and self._lanes.take(Lane.REMOTE):
                 start = await executor.claim(self._wanted())
                 if start is not None:
                     return start
                 self._lanes.free(Lane.REMOTE, ran=False)
                 pause = await executor.until_due()
             if not executor.stopping():
-                await executor.clock.wait(jobs.wake, pause)
+                await executor.clock.wait(lane.wake, pause)
         return None
 
     async def _work(self, start: Start | None) -> None:

@@ -43,7 +43,7 @@ class Worker:
         self._handed: Start | None = None
 
     def __repr__(self) -> str:
-        return f"<Worker running {list(self._lane.running)!r}>"
+        return f"<Worker running {self._jobs.in_lane(Lane.LOCAL)!r}>"
 
     async def run(self) -> None:
         """Claim and run until stopped. Anything that escapes from here ends the process."""

@@ -31,6 +31,7 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
     return {
         "id": job.id,
         "state": state,
+        "lane": job.lane,
         "model": job.model,
         "load_key": str(job.load_key),
         "path": job.path.partition("?")[0],
@@ -96,6 +97,7 @@ def change_view(event: Event) -> dict[str, object]:
     return {
         "id": live.id,
         "state": event.state,
+        "lane": live.lane,
         "model": live.model,
         "load_key": str(live.key),
         "path": live.path.partition("?")[0],

@@ -9,11 +9,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from foreman.testing import Ending, Script, StubModel, StubOllama
+from foreman.testing import StubModel, StubOllama
 from foreman.testing.ledger import Entry
 from tests.e2e.client import Got, chat, post
-from tests.e2e.process import PATIENCE, Foreman, arguments, go, serving, warmed
-from tests.e2e.stored import stored
+from tests.e2e.process import Foreman, serving
 
 CHAT = "/api/chat"
 LOCAL = ("a", "b")

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from foreman.core.job import Hot, JobState, LoadKey
+from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
 from foreman.engine.forecast import FRESH_SECONDS, LONG, Forecast
 from foreman.engine.live import Live, LiveJobs
@@ -24,7 +25,7 @@ class Rows:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def waiting(self, limit: int, now: int) -> Sequence[Waiting]:  # noqa: ARG002
+    async def waiting(self, limit: int, now: int, lane: Lane = Lane.LOCAL) -> Sequence[Waiting]:  # noqa: ARG002
         self.asked += 1
         rows = [Waiting(n, "a:latest", "a:latest") for n in range(1, self.count + 1)]
         await self.gate.wait()

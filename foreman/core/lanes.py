@@ -75,8 +75,3 @@ def wait(lane: Lane, running: Running, heads: Heads, slots: Slots) -> Wait | Non
     if heads[lane] >= older_than(lane, heads, slots):
         return Wait.for_lane(lane.other)
     return blocked(lane, running, slots)
-
-
-def startable(running: Running, heads: Heads, slots: Slots) -> tuple[Lane, ...]:
-    """The lanes that may begin a job now: one at most where they take turns."""
-    return tuple(lane for lane in heads if wait(lane, running, heads, slots) is None)

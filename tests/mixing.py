@@ -8,7 +8,7 @@ import orjson
 from foreman.testing import StubModel, StubOllama
 from foreman.testing.ledger import Entry
 
-CHAT, GENERATE = "/api/chat", "/api/generate"
+PATHS = ("/api/chat", "/api/generate", "/v1/chat/completions")
 # One whose name says that it runs elsewhere, and one of which only the target says so.
 CLOUD = "gpt-oss:120b-cloud"
 HOSTED = StubModel(name="hosted", remote_host="https://ollama.com:443")
@@ -21,7 +21,7 @@ def is_remote(entry: Entry) -> bool:
 
 def at_work(stub: StubOllama) -> list[Entry]:
     """Every request that works the target or what is behind it: jobs, and loads of models."""
-    return [entry for entry in stub.ledger.entries if entry.path in (CHAT, GENERATE) and not _unloads(entry)]
+    return [entry for entry in stub.ledger.entries if entry.path in PATHS and not _unloads(entry)]
 
 
 def _unloads(entry: Entry) -> bool:

@@ -69,7 +69,7 @@ async def test_a_crowd_is_never_mixed_nor_above_the_slots_and_all_are_served(tmp
     async with both(tmp_path, remote_slots=slots) as (stub, foreman):
         answers = await crowd(foreman, slots)
         assert mixed(stub) == []
-        assert most(remote(stub)) == slots
+        assert most(remote(stub)) <= slots
         assert (most(local(stub)), stub.ledger.max_concurrent) == (1, 1)
         sent = Counter(entry.body for entry in at_work(stub) if entry.path != "/api/generate")
         assert (len(sent), set(sent.values())) == (len(answers), {1})

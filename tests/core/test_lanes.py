@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from foreman.core.job import Hot
 from foreman.core.lanes import ANY_AGE, Heads, Lane, Running, Slots, Wait, blocked, older_than, wait
-from foreman.core.order import Reason, Waiting, drain_order
+from foreman.core.order import Waiting, drain_order
 
 L, R = Lane.LOCAL, Lane.REMOTE
 
@@ -195,17 +195,3 @@ def test_the_head_of_a_lane_waits_for_the_older_one_of_the_other() -> None:
     assert startable(idle, {L: 3, R: 7}, Slots()) == (L,)
     assert startable(idle, {L: 3, R: 7}, Slots(exclusive=False)) == (L, R)
     assert startable(idle, {}, Slots()) == ()
-
-
-def test_the_order_of_the_local_lane_falls_into_parts_where_the_other_has_its_turns() -> None:
-    queued = [Waiting(seq, model, model) for seq, model in ((2, "a"), (3, "b"), (5, "a"), (6, "b"), (9, "b"))]
-    places = list(drain_order(queued, Hot(("b",), ("b",)), others=[1, 4, 7, 8]))
-    assert [(place.waiting.seq, place.turns) for place in places] == [(3, 1), (2, 1), (5, 2), (6, 2), (9, 3)]
-    assert [place.reason for place in places] == [
-        Reason.LOADED,
-        Reason.SWAP,
-        Reason.LOADED,
-        Reason.SWAP,
-        Reason.LOADED,
-    ]
-    assert [place.position for place in places] == [1, 2, 3, 4, 5]

@@ -15,6 +15,7 @@ from foreman.engine.sqlite import SqliteStore
 from foreman.testing import Ending, Script, StubOllama
 from foreman.web import admission
 from tests.engine.running import held
+from tests.mixing import HOSTED
 from tests.web.conftest import Front, Fronts
 
 HELLO = {"model": "llama3", "prompt": "hello"}
@@ -181,3 +182,26 @@ async def test_a_client_has_nothing_of_an_answer_before_its_job_is_on_disk(
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b'"done":true' in answer
     writer.close()
+
+
+@pytest.mark.parametrize(("model", "lane"), [("llama3", "local"), ("gpt-oss:cloud", "remote"), ("hosted", "remote")])
+async def test_a_job_goes_to_the_lane_of_where_its_model_runs(
+    stub: StubOllama, fronts: Fronts, model: str, lane: str
+) -> None:
+    stub.library.add(HOSTED)
+    async with fronts() as front:
+        assert await asked(front, "/api/generate", {"model": model, "prompt": "hello"}) == (200, None)
+        body = {"path": "/api/generate", "body": {"model": model, "prompt": "hello"}}
+        async with front.http.post("/jobs", json=body) as answer:
+            made = await answer.json()
+        await front.http.delete(f"/jobs/{made['id']}")
+        async with front.http.get("/jobs") as answer:
+            assert [job["lane"] for job in (await answer.json())["jobs"]] == [lane, lane]
+        stub.script("*", Script(status=400, error="no"))
+        assert await asked(front, "/api/generate", {"model": model, "prompt": "again"}) == (400, None)
+        for live in list(front.engine.jobs):
+            await live.ended.wait()  # its client hears the end before it is written
+        async with front.http.get("/jobs?state=failed") as answer:
+            (failed,) = (await answer.json())["jobs"]
+        async with front.http.post(f"/jobs/{failed['id']}/retry") as answer:
+            assert (await answer.json())["lane"] == lane

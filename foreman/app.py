@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from foreman.config import Settings
+from foreman.core.lanes import Slots
 from foreman.core.residency import Swap
 from foreman.core.retry import RetryPolicy
 from foreman.engine import collector
@@ -19,7 +20,6 @@ from foreman.engine.poller import Poller
 from foreman.engine.relay import Budget
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.target import Target
-from foreman.engine.worker import Worker
 from foreman.keyfile import read_api_key
 from foreman.log import log_event
 from foreman.web.guard import Guard
@@ -51,9 +51,8 @@ async def engine_of(settings: Settings, clock: Clock) -> AsyncIterator[Engine]:
     )
     async with SqliteStore.open(settings.db, new_id(millis(clock))) as store, target_of(settings) as target:
         poller = Poller(target, clock, every=settings.poll_seconds, probe_cap=settings.probe_seconds, swap=swap)
-        jobs = LiveJobs(Budget(settings.relay_buffer_bytes))
-        worker = Worker(store, target, poller, jobs, clock, limits)
-        yield Engine(store, target, poller, worker, jobs, clock, rules)
+        jobs = LiveJobs(Budget(settings.relay_buffer_bytes), Slots(settings.remote_slots, settings.exclusive))
+        yield Engine(store, target, poller, jobs, clock, limits, rules)
 
 
 def target_of(settings: Settings) -> Target:

@@ -130,6 +130,17 @@ class Settings:
             "eviction to Ollama and takes every loaded model as ready.",
         ),
     )
+    exclusive: bool = field(
+        default=True,
+        metadata=_of(
+            SWITCH,
+            "Whether the lanes take turns: while local jobs run no remote one begins, and the other way round. "
+            "false is for a target on another machine.",
+        ),
+    )
+    remote_slots: int = field(
+        default=5, metadata=_of(COUNT, "How many jobs of the remote lane (cloud models) run at once.", 1, 1000)
+    )
     max_attempts: int = field(default=5, metadata=_of(COUNT, "How often a job is tried before it fails.", 1, 1000))
     retry_base_seconds: float = field(
         default=1.0,

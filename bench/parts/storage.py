@@ -14,14 +14,14 @@ from bench.figures.record import Claims, Restart
 from bench.servers.answers import Ask
 from bench.servers.subjects import foreman, raw_stub
 from foreman.cli.children import DATABASE
-from foreman.core.job import Hot, JobState, LoadKey, Mode, NewJob, Outcome, Payload, Stats
+from foreman.core.job import Hot, JobState, LoadKey, Mode, NewJob, Next, Outcome, Payload, Stats
 from foreman.engine.sqlite import SqliteStore
 
 BATCH: Final = 1_000
 MODELS: Final = tuple(f"bench-{n}:latest" for n in range(8))
 _BODY: Final = b'{"model":"bench","messages":[{"role":"user","content":"%s"}]}' % Ask().prompt.ljust(200).encode()
 # By turns a model with queued jobs and one without, for which a claim has to look further.
-_HOTS: Final = tuple(Hot((model,), (model,)) for model in (MODELS[0], "bench-none:latest"))
+_HOTS: Final = tuple(Next(Hot((model,), (model,))) for model in (MODELS[0], "bench-none:latest"))
 
 
 def jobs(first: int, count: int) -> Iterator[NewJob]:

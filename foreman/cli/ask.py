@@ -219,8 +219,8 @@ async def _pause(ask: Ask, api: Api, output: Output) -> int:
     if ask.as_json:
         output.json(queue)
     else:
-        running = queue["running"]
-        ends = "" if running is None else f"; job {running['id']} ends as always"
+        running = [job["id"] for lane in queue["lanes"].values() for job in lane["running"]]
+        ends = f"; job {', '.join(running)} ends as always" if running else ""
         output.say(f"the queue is paused{ends}")
     return 0
 

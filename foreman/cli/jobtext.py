@@ -11,7 +11,7 @@ from foreman.cli.terminal import Piece, printable
 Json = dict[str, Any]
 
 LIST_HEAD: Final = ("ID", "STATE", "MODEL", "AGE", "WAITED", "TOOK", "TOKENS", "CLIENT")
-QUEUE_HEAD: Final = ("#", "ID", "MODEL", "WHY", "STARTS IN", "AGE", "CLIENT")
+QUEUE_HEAD: Final = ("#", "ID", "LANE", "MODEL", "WHY", "STARTS IN", "AGE", "CLIENT")
 FINISHED: Final = ("done", "failed", "cancelled")
 ATTEMPT_HEAD: Final = ("ATTEMPT", "BEGUN", "TOOK", "OUTCOME", "ERROR")
 # What stands before a job, in words; its model needs nothing where it is loaded.
@@ -22,6 +22,9 @@ REASONS: Final = {
     "delayed": "has its time",
     "paused": "queue is paused",
     "target_down": "target is down",
+    "slot": "waits for a free slot",
+    "local_lane": "waits for the local lane",
+    "remote_lane": "waits for the remote lane",
 }
 
 
@@ -52,11 +55,9 @@ def state_piece(state: str) -> Piece:
 
 
 def queue_rows(queue: Json, now: datetime) -> list[Sequence[Cell]]:
-    """The running job, those that wait in the order in which they will run, and those that wait for their time."""
-    rows: list[Sequence[Cell]] = []
-    running = queue["running"]
-    if running is not None:
-        rows.append(("now", *_queue_row(running, state_piece(running["state"]), "-", now)))
+    """What runs, what waits in each lane in the order in which it will run, and what waits for its time."""
+    running = [job for lane in queue["lanes"].values() for job in lane["running"]]
+    rows: list[Sequence[Cell]] = [("now", *_queue_row(job, state_piece(job["state"]), "-", now)) for job in running]
     for job in queue["waiting"]:
         expected = job["expected_start"]
         rows.append((str(job["position"]), *_queue_row(job, reason(job), duration(expected), now)))
@@ -65,7 +66,7 @@ def queue_rows(queue: Json, now: datetime) -> list[Sequence[Cell]]:
 
 
 def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cell]:
-    return (job["id"], job["model"], why, starts, age(job["created_at"], now), job["client"] or "-")
+    return (job["id"], job["lane"], job["model"], why, starts, age(job["created_at"], now), job["client"] or "-")
 
 
 def reason(job: Json) -> str:
@@ -79,6 +80,7 @@ def page(job: Json) -> list[tuple[str, Cell]]:
     rows: list[tuple[str, Cell | None]] = [
         ("id", job["id"]),
         ("state", state_piece(job["state"])),
+        ("lane", job["lane"]),
         ("model", job["model"]),
         ("load key", job["load_key"] if job["load_key"] != job["model"] else None),
         ("path", job["path"]),

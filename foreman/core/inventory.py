@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from foreman.core.errors import InvalidModelName
+from foreman.core.lanes import Lane
 from foreman.core.names import ModelName, parse
 
 # Families that only embed; used where a target older than v0.30 states no capabilities.
@@ -78,8 +79,13 @@ class Inventory:
         return model is not None and model.embedding
 
     def is_remote(self, canonical: str) -> bool:
+        """Whether the model runs elsewhere: its name says so, or the target."""
         model = self.models.get(canonical)
-        return model is not None and model.remote
+        return parse(canonical).is_cloud or (model is not None and model.remote)
+
+    def lane(self, canonical: str) -> Lane:
+        """The lane of jobs for this model."""
+        return Lane.REMOTE if self.is_remote(canonical) else Lane.LOCAL
 
 
 EMPTY: Final = Inventory(b'{"models":[]}', MappingProxyType({}), b'{"object":"list","data":[]}\n')

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from foreman.core.lanes import Lane
+
 
 class JobState(StrEnum):
     """Waiting for a retry is `queued` with a `not_before` in the future."""
@@ -117,7 +119,7 @@ class NewJob:
     max_attempts: int
     created_at: int
     client: str = ""
-    lane: str = "local"
+    lane: Lane = Lane.LOCAL
     not_before: int = 0
     idem_key: str | None = None
     req_hash: bytes | None = None
@@ -134,7 +136,7 @@ class Job:
     seq: int
     id: str
     state: JobState
-    lane: str
+    lane: Lane
     model: str
     load_key: LoadKey
     path: str
@@ -182,8 +184,20 @@ class Hot:
 
 
 @dataclass(frozen=True, slots=True)
+class Next:
+    """The next job of a lane: in the local one by what is `hot`, in the remote one the oldest.
+
+    `gives_way`: only one that is older than every job that is ready in the other lane.
+    """
+
+    hot: Hot = Hot()
+    lane: Lane = Lane.LOCAL
+    gives_way: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
-    """A queued job that is to be claimed and no other, by its `seq`."""
+    """A queued job of the local lane that is to be claimed and no other, by its `seq`."""
 
     seq: int
 

@@ -1,13 +1,17 @@
-"""The order in which queued jobs will run, and why each stands where it stands.
+"""The order in which the queued jobs of a lane will run, and why each stands where it stands.
 
 The claim in the store picks one job by indexes; this says the whole order ahead, for people who wait. Both follow the
 same rule: (1) the load key that is loaded, (2) the model that is loaded, (3) the oldest; each in order of arrival.
+Where the lanes take turns, a job of the other lane goes before all that are younger than it: the queue falls into
+parts, and the rule holds in each.
 """
 
+from bisect import bisect
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 
 from foreman.core.job import Hot
 
@@ -31,15 +35,40 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place of a job in the order of work, the first being 1."""
+    """The place of a job in the order of work, the first being 1, and how many turns of the other lane come before."""
 
     position: int
     waiting: Waiting
     reason: Reason
+    turns: int = 0
 
 
-def drain_order(queued: Iterable[Waiting], hot: Hot) -> Iterator[Place]:
-    """Every queued job in the order in which it will run, if none arrives; `queued` in order of arrival."""
+def parts(queued: Iterable[Waiting], others: Sequence[int]) -> Iterator[tuple[int, Iterator[Waiting]]]:
+    """The queue of a lane as it runs between the turns of the other, and how many turns come before each part.
+
+    `others` are the `seq`s that are queued in the other lane, in order.
+    """
+    turns = 0
+    for older, part in groupby(queued, key=lambda waiting: bisect(others, waiting.seq)):
+        turns += older > 0
+        yield turns, part
+
+
+def drain_order(queued: Iterable[Waiting], hot: Hot, others: Sequence[int] = ()) -> Iterator[Place]:
+    """Every queued job in the order in which it will run, if none arrives; `queued` in order of arrival.
+
+    `others` as in `parts`, where the lanes take turns.
+    """
+    position = 0
+    for turns, part in parts(queued, others):
+        for chosen, reason in _drained(part, hot):
+            position += 1
+            yield Place(position, chosen, reason, turns)
+            if reason is not Reason.LOADED:
+                hot = _loaded(chosen)
+
+
+def _drained(queued: Iterable[Waiting], hot: Hot) -> Iterator[tuple[Waiting, Reason]]:
     by_key: dict[str, deque[Waiting]] = {}
     by_model: dict[str, deque[Waiting]] = {}
     everyone: deque[Waiting] = deque()
@@ -53,7 +82,7 @@ def drain_order(queued: Iterable[Waiting], hot: Hot) -> Iterator[Place]:
         heads = [head for queue in queues if queue is not None and (head := _head(queue, taken)) is not None]
         return min(heads, key=lambda waiting: waiting.seq, default=None)
 
-    for position in range(1, len(everyone) + 1):
+    for _ in range(len(everyone)):
         reason = Reason.LOADED
         chosen = first(map(by_key.get, hot.load_keys))  # (1)
         if chosen is None:
@@ -64,8 +93,12 @@ def drain_order(queued: Iterable[Waiting], hot: Hot) -> Iterator[Place]:
             return
         taken.add(chosen.seq)
         if reason is not Reason.LOADED:
-            hot = Hot((chosen.load_key,), (chosen.model,))
-        yield Place(position, chosen, reason)
+            hot = _loaded(chosen)
+        yield chosen, reason
+
+
+def _loaded(waiting: Waiting) -> Hot:
+    return Hot((waiting.load_key,), (waiting.model,))
 
 
 def _head(queue: deque[Waiting], taken: set[int]) -> Waiting | None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from foreman.core.errors import BadRequest
 from foreman.core.job import LoadKey, Mode, Payload
+from foreman.core.lanes import Lane
 
 KEY_LENGTH: Final = 255
 
@@ -28,6 +29,7 @@ class Submission:
     hash: bytes | None = None
     again: bool = False
     retry_of: str | None = None
+    lane: Lane = Lane.LOCAL
 
 
 def request_hash(path: str, body: bytes) -> bytes:

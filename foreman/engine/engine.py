@@ -15,14 +15,19 @@ from typing import Final, Literal
 from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound, StorageFailed, StorageFull
 from foreman.core.estimate import History
 from foreman.core.job import ACTIVE, Hot, Job, JobState, Mode
+from foreman.core.lanes import Lane
 from foreman.core.submission import Submission
 from foreman.engine.clock import Clock, millis
 from foreman.engine.events import Events
+from foreman.engine.executor import Executor
 from foreman.engine.forecast import Forecast
 from foreman.engine.intake import Intake, Ticket
 from foreman.engine.live import Live, LiveJobs
+from foreman.engine.patience import Limits
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Reader
+from foreman.engine.remote import RemoteLane
+from foreman.engine.settlement import Settlement
 from foreman.engine.store import Store
 from foreman.engine.target import Target
 from foreman.engine.worker import Worker
@@ -53,25 +58,28 @@ class Rules:
 
 
 class Engine:
-    """One queue, one worker, one target. `start`, then `run` until `drain` has returned."""
+    """One queue in two lanes, one target. `start`, then `run` until `drain` has returned."""
 
     def __init__(
-        self, store: Store, target: Target, poller: Poller, worker: Worker, jobs: LiveJobs, clock: Clock, rules: Rules
+        self, store: Store, target: Target, poller: Poller, jobs: LiveJobs, clock: Clock, limits: Limits, rules: Rules
     ) -> None:
         self.store = store
         self.target = target
         self.poller = poller
         self.jobs = jobs
         self.clock = clock
-        self._worker = worker
         self._rules = rules
+        self._settlement = Settlement(store, jobs, clock)
+        self._executor = Executor(self._settlement, target, poller, clock, limits)
+        self._worker = Worker(self._executor)
+        self._remote = RemoteLane(self._executor)
         self._intake = Intake(
             store,
             jobs,
             clock,
-            worker.trouble,
+            self._settlement.trouble,
             self._withdrawn,
-            worker.begin,
+            self._worker.begin,
             max_queued=rules.max_queued,
             max_attempts=rules.max_attempts,
         )
@@ -82,7 +90,7 @@ class Engine:
         self.events = Events(millis(clock))
         jobs.changed = self._changed
         self.started_at = clock.time()
-        poller.came_back = jobs.wake.set
+        poller.came_back = jobs.lanes.wake
 
     def __repr__(self) -> str:
         return f"<Engine draining={self.draining}, {self.jobs!r}, {self.poller!r}>"
@@ -90,35 +98,37 @@ class Engine:
     @property
     def storage_trouble(self) -> str:
         """What the store last complained of; empty while it takes writes."""
-        return str(self._worker.trouble.error or "")
+        return str(self._settlement.trouble.error or "")
 
     async def start(self) -> None:
         """Put back what an earlier process left, before anybody is listened to."""
         in_flight = await self.store.recover(millis(self.clock), self._rules.drop_attached)
-        self._worker.orphaned = in_flight > 0
-        self.jobs.depth.fill(await self.store.depth())
+        self._executor.orphaned = in_flight > 0
+        for lane in Lane:
+            self.jobs.lanes.of(lane).depth.fill(await self.store.depth(lane))
         for job, request in await self.store.repeatable():
             self.jobs.adopt(job, request)
-        self._worker.history = self.forecast.history = History(await self.store.samples())
-        self._worker.paused = await self.store.paused()
-        if self.jobs.depth.total:
+        self._settlement.history = self.forecast.history = History(await self.store.samples())
+        self._executor.paused = await self.store.paused()
+        if self.jobs.waiting:
             log_event(
                 log,
                 logging.INFO,
                 "resumed",
                 "jobs of an earlier process go on",
-                queued=self.jobs.depth.total,
+                queued=self.jobs.waiting,
                 in_flight=in_flight,
             )
-        self.jobs.wake.set()
+        self.jobs.lanes.wake()
 
     async def run(self) -> None:
         """Work until drained. An error in any part ends all of it: better a restart than a part that stands still."""
         async with asyncio.TaskGroup() as group:
-            trouble = self._worker.trouble.watch(self.store, self.clock)
+            trouble = self._settlement.trouble.watch(self.store, self.clock)
             parts = (self.poller.run(), self._forget(), self._watch_store(), trouble)
             aside = [group.create_task(part) for part in parts]
-            await group.create_task(self._worker.run())
+            for lane in [group.create_task(lane.run()) for lane in (self._worker, self._remote)]:
+                await lane
             for task in aside:
                 task.cancel()
 
@@ -146,7 +156,7 @@ class Engine:
             raise JobNotFound(f"there is no job {job_id}")
         if job.state not in (JobState.FAILED, JobState.CANCELLED):
             raise JobFinished(f"job {job_id} is {job.state}: only failed and cancelled jobs can be tried again")
-        again = Submission(payload, job.load_key, job.client, Mode.DETACHED, retry_of=job_id)
+        again = Submission(payload, job.load_key, job.client, Mode.DETACHED, retry_of=job_id, lane=job.lane)
         (live,) = await self.submit_many([again])
         return live
 
@@ -167,10 +177,10 @@ class Engine:
         live.mode = Mode.DETACHED
 
     async def pause(self, paused: bool) -> None:
-        """Begin no further job, or go on; on return that is on disk. The running job ends as always."""
+        """Begin no further job, or go on; on return that is on disk. What runs ends as always."""
         await self.store.set_paused(paused, millis(self.clock))
-        self._worker.paused = paused
-        self.jobs.wake.set()
+        self._executor.paused = paused
+        self.jobs.lanes.wake()
         log_event(log, logging.INFO, "paused" if paused else "resumed", "the queue is paused" if paused else "goes on")
 
     def _changed(self, live: Live) -> None:
@@ -179,11 +189,11 @@ class Engine:
 
     @property
     def paused(self) -> bool:
-        return self._worker.paused
+        return self._executor.paused
 
     def _preferred(self) -> Hot:
-        """What the next claim prefers: the running job's model, else what the target holds."""
-        running = self.jobs.running
+        """What the next local claim prefers: the running job's model, else what the target holds."""
+        running = next(iter(self.jobs.in_lane(Lane.LOCAL)), None)
         return self._worker.hot() if running is None else Hot((str(running.key),), (running.model,))
 
     def left(self, live: Live, reader: Reader, *, may_return: bool = False) -> None:
@@ -244,15 +254,15 @@ class Engine:
         return state
 
     async def drain(self, hurry: asyncio.Event) -> None:
-        """Accept nothing more, let the running job end within the drain time (or until `hurry`), hand it back else."""
+        """Accept nothing more, let what runs end within the drain time (or until `hurry`), hand it back else."""
         self.draining = True
         self._stopping.set()
         self.events.end()
-        self._worker.stop()
+        self._executor.stop()
         for live in list(self.jobs):
             if live.state is JobState.QUEUED:
                 live.relay.finish(Draining("foreman is shutting down; the job is kept and goes on after the restart"))
-        idle = asyncio.create_task(self._worker.idle.wait())
+        idle = asyncio.create_task(self._idle())
         hurried = asyncio.create_task(hurry.wait())
         waits = (idle, hurried)
         await asyncio.wait(waits, timeout=self._rules.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -265,15 +275,19 @@ class Engine:
         for wait in waits:
             wait.cancel()
 
+    async def _idle(self) -> None:
+        await self._worker.idle.wait()
+        await self._remote.idle.wait()
+
     def _check_open(self) -> None:
         if self.draining:
             raise Draining("foreman is shutting down")
 
     def _hand_back(self) -> None:
-        running = self.jobs.running
-        if running is not None and running.attempt is not None:
-            running.handed_back = True
-            running.attempt.cancel()
+        for running in self.jobs.running:
+            if running.attempt is not None:
+                running.handed_back = True
+                running.attempt.cancel()
 
     async def settled(self) -> None:
         """Wait until nothing is left to be written for clients that have gone."""
@@ -284,7 +298,7 @@ class Engine:
         """End a running attempt. A load that other queued jobs want is let finish: stopping it would cost them one."""
         if live.attempt is None:
             return
-        if live.loading and self.jobs.depth.wants(str(live.key)):
+        if live.loading and self.jobs.local.depth.wants(str(live.key)):
             log_event(
                 log, logging.INFO, "load_kept", "a cancelled job's model loads on: others wait for it", job=live.id
             )

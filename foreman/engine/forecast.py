@@ -1,4 +1,4 @@
-"""When the queued jobs will run: their order, why, and the expected time of each.
+"""When the queued jobs will run: the order of each lane, why, and the expected time of each job.
 
 Worked out from the store's rows, what is loaded, and what earlier jobs took. With many clients waiting it is asked for
 often: whoever asks while it is being worked out gets the same answer, a long queue is worked out beside the loop, and
@@ -6,13 +6,14 @@ at most once a second.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from foreman.core.estimate import Estimates, History, expected_starts
 from foreman.core.job import Hot
-from foreman.core.order import Waiting, drain_order
+from foreman.core.lanes import Lane, Wait
+from foreman.core.order import Waiting, drain_order, parts
 from foreman.engine.clock import Clock, millis
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.store import Store
@@ -26,12 +27,29 @@ LIMIT: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """The place of a queued job, 1 being next. `expected_start` in seconds from when it was asked, None if unknown."""
+    """The place of a queued job in its lane, 1 being next.
+
+    `reason` says what has to happen before it can run, counted from the one before it. `expected_start` in seconds from
+    when it was asked, None if unknown.
+    """
 
     seq: int
     position: int
     reason: str
     expected_start: float | None
+    lane: Lane = Lane.LOCAL
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """What the order is worked out from. `blocked` says what keeps each lane from beginning anything now."""
+
+    waiting: dict[Lane, Sequence[Waiting]]
+    hot: Hot
+    left: float | None
+    estimates: Estimates
+    blocked: dict[Lane, Wait | None]
+    take_turns: bool
 
 
 class Forecast:
@@ -58,7 +76,7 @@ class Forecast:
         return (await self.places(live.seq)).get(live.seq)
 
     async def order(self) -> list[Outlook]:
-        """All places in order."""
+        """All places, those of one lane after those of the other, each in order."""
         return list((await self.places()).values())
 
     async def places(self, newest: int = 0) -> dict[int, Outlook]:
@@ -84,18 +102,25 @@ class Forecast:
     async def _ask(self) -> None:
         self._changed = False
         asked_at, preferred, newest = self._clock.monotonic(), self._preferred(), self._wanted
-        waiting = await self._store.waiting(LIMIT, millis(self._clock))
-        estimates = Estimates(self.history, self._jobs.depth.counts)
-        left = self._running_left()
-        if len(waiting) > LONG:
-            self._told = await asyncio.to_thread(_outlooks, waiting, preferred, left, estimates)
+        ahead = await self._ahead(preferred)
+        if sum(map(len, ahead.waiting.values())) > LONG:
+            self._told = await asyncio.to_thread(_outlooks, ahead)
         else:
-            self._told = _outlooks(waiting, preferred, left, estimates)
+            self._told = _outlooks(ahead)
         self._told_at, self._told_for, self._newest = asked_at, preferred, newest
+
+    async def _ahead(self, preferred: Hot) -> _Ahead:
+        lanes, now = self._jobs.lanes, millis(self._clock)
+        waiting = {Lane.LOCAL: await self._store.waiting(LIMIT, now)}
+        if lanes.remote.depth.total:
+            waiting[Lane.REMOTE] = await self._store.waiting(LIMIT, now, Lane.REMOTE)
+        estimates = Estimates(self.history, lanes.local.depth.counts)
+        blocked = {lane: lanes.blocked(lane) for lane in Lane}
+        return _Ahead(waiting, preferred, self._running_left(), estimates, blocked, lanes.slots.exclusive)
 
     def _running_left(self) -> float | None:
         """What the running job will still take, 0 where none runs, None where nothing is known of its like."""
-        running = self._jobs.running
+        running = next(iter(self._jobs.in_lane(Lane.LOCAL)), None)
         if running is None:
             return 0.0
         estimate = self.history.estimate(str(running.key), running.model)
@@ -104,12 +129,33 @@ class Forecast:
         return max(0.0, estimate.run_seconds - (self._clock.monotonic() - running.taken_at))
 
 
-def _outlooks(
-    waiting: Sequence[Waiting], preferred: Hot, left: float | None, estimates: Estimates
-) -> dict[int, Outlook]:
-    places = list(drain_order(waiting, preferred))
-    starts = expected_starts(places, left, estimates)
-    return {
-        place.waiting.seq: Outlook(place.waiting.seq, place.position, place.reason, start)
-        for place, start in zip(places, starts, strict=True)
-    }
+def _outlooks(ahead: _Ahead) -> dict[int, Outlook]:
+    told = {outlook.seq: outlook for outlook in _local(ahead)}
+    return told | {outlook.seq: outlook for outlook in _remote(ahead)}
+
+
+def _local(ahead: _Ahead) -> Iterator[Outlook]:
+    places = list(drain_order(ahead.waiting[Lane.LOCAL], ahead.hot, _others(ahead, Lane.LOCAL)))
+    starts = expected_starts(places, ahead.left, ahead.estimates)
+    waits = ahead.blocked[Lane.LOCAL] is Wait.REMOTE_LANE
+    turns = -1 if waits else 0
+    for place, start in zip(places, starts, strict=True):
+        # How long the other lane takes is not known.
+        unknown = waits or place.turns > 0
+        reason = place.reason if place.turns == turns else Wait.REMOTE_LANE
+        yield Outlook(place.waiting.seq, place.position, reason, None if unknown else start)
+        turns = place.turns
+
+
+def _remote(ahead: _Ahead) -> Iterator[Outlook]:
+    position = 0
+    for turns, part in parts(ahead.waiting.get(Lane.REMOTE, ()), _others(ahead, Lane.REMOTE)):
+        waits = turns > 0 or ahead.blocked[Lane.REMOTE] is Wait.LOCAL_LANE
+        for waiting in part:
+            position += 1
+            yield Outlook(waiting.seq, position, Wait.LOCAL_LANE if waits else Wait.SLOT, None, Lane.REMOTE)
+
+
+def _others(ahead: _Ahead, lane: Lane) -> list[int]:
+    """The `seq`s that wait in the other lane, where it gets its turn."""
+    return [waiting.seq for waiting in ahead.waiting.get(lane.other, ())] if ahead.take_turns else []

@@ -175,7 +175,7 @@ class Intake:
 
     def _check_room(self, count: int) -> None:
         self._trouble.check()
-        waiting = self._jobs.depth.total + self._submitting
+        waiting = self._jobs.waiting + self._submitting
         if waiting + count > self._max_queued:
             raise QueueFull(f"the queue is full: {waiting} jobs wait, the limit is {self._max_queued}")
 
@@ -194,6 +194,7 @@ class Intake:
             idem_key=new.idem_key,
             req_hash=new.hash,
             retry_of=new.retry_of,
+            lane=new.lane,
         )
         return job, Live(
             id=job.id,
@@ -204,6 +205,7 @@ class Intake:
             relay=self._jobs.relay(),
             created_at=now,
             mode=new.mode,
+            lane=new.lane,
             hash=new.hash,
         )
 

@@ -1,4 +1,4 @@
-"""The jobs of this process that are not finished yet: what is queued and by which load key, and who reads what.
+"""The jobs of this process that are not finished yet: what is queued and what runs in each lane, and who reads what.
 
 The store holds the truth; here is only what it does not know: relays, the attempt under way, and counts that would be
 too slow to ask for. Counts follow the results of the store, never the intention.
@@ -7,11 +7,14 @@ too slow to ask for. Counts follow the results of the store, never the intention
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from foreman.core.framing import Watch
 from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, NewJob
+from foreman.core.lanes import TAKING_TURNS, Lane, Slots
 from foreman.engine.depth import Depth
 from foreman.engine.fresh import Fresh
+from foreman.engine.lanes import Lanes
 from foreman.engine.relay import Budget, Relay
 
 
@@ -27,6 +30,7 @@ class Live:
     relay: Relay
     created_at: int
     mode: Mode = Mode.ATTACHED
+    lane: Lane = Lane.LOCAL
     seq: int = 0  # its place in the order of arrival, once the store has told it
     attempts: int = 0
     number: int = 0  # of the try under way, or of the last one
@@ -46,27 +50,41 @@ class Live:
 
 
 class LiveJobs:
-    """All living jobs of this process by id, the queue's depth, and the event that wakes the worker."""
+    """All living jobs of this process by id, and the lanes in which they wait and run."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, slots: Slots = TAKING_TURNS) -> None:
         self._budget = budget
         self._by_id: dict[str, Live] = {}
         self._by_request: dict[tuple[str, bytes], Live] = {}
         self.changed: Callable[[Live], None] = lambda _: None
-        self.depth = Depth()
+        self.lanes = Lanes(slots)
+        self._running: dict[Lane, dict[Live, None]] = {lane: {} for lane in Lane}
+        self.local, self.remote = self.lanes.local, self.lanes.remote
         self.fresh = Fresh()
-        self.running: Live | None = None
         self.endings = 0  # how many have left; who reads the store beside it can tell whether its answer is old
-        self.wake = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<LiveJobs {self.depth.total} queued, running {self.running!r}>"
+        return f"<LiveJobs {self.waiting} queued, running {self.running!r}>"
 
     def __iter__(self) -> Iterator[Live]:
         return iter(self._by_id.values())
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    @property
+    def waiting(self) -> int:
+        """How many are queued."""
+        return self.local.depth.total + self.remote.depth.total
+
+    @property
+    def running(self) -> list[Live]:
+        """All that run, the one that was begun first in front."""
+        return sorted(chain(*self._running.values()), key=lambda live: live.taken_at)
+
+    def in_lane(self, lane: Lane) -> tuple[Live, ...]:
+        """The same of one lane."""
+        return tuple(self._running[lane])
 
     @property
     def held_bytes(self) -> int:
@@ -87,8 +105,7 @@ class LiveJobs:
 
     def refused(self, live: Live) -> None:
         """The store did not take it."""
-        if self.running is live:
-            self.running = None
+        self.let_go(live)
         self._drop(live)
 
     def twin(self, client: str, request: bytes | None) -> Live | None:
@@ -100,17 +117,19 @@ class LiveJobs:
 
         `request` is the hash of its request, where that may come again.
         """
-        live = Live(job.id, job.model, job.load_key, job.path, job.client, self.relay(), job.created_at, job.mode)
+        relay, path = self.relay(), job.path
+        live = Live(job.id, job.model, job.load_key, path, job.client, relay, job.created_at, job.mode, job.lane)
         live.seq, live.attempts, live.state, live.hash = job.seq, job.attempts, job.state, request
         self.expect(live)
         return live
 
     def queued(self, live: Live, job: NewJob | None = None) -> None:
-        """The store has it: count it and wake the worker. With `job` it may be begun without asking the store."""
-        self.depth.add(live.model, str(live.key))
-        if job is not None and live.state is JobState.QUEUED and not live.cancelled:
+        """The store has it: count it and wake its lane. With `job` it may be begun without asking the store."""
+        lane = self.lanes.of(live.lane)
+        lane.depth.add(live.model, str(live.key))
+        if job is not None and lane is self.local and live.state is JobState.QUEUED and not live.cancelled:
             self.fresh.add(live.seq, job)
-        self.wake.set()
+        lane.wake.set()
         self.changed(live)
 
     def taken(self, claim: Claim) -> Live:
@@ -130,8 +149,8 @@ class LiveJobs:
         self.fresh.discard(live.id, str(live.key))
 
     def chosen(self, hot: Hot) -> tuple[Live, NewJob] | None:
-        """The job the store would claim next, where it can be known without asking, and needs no swap."""
-        found = self.fresh.first(hot.load_keys, self.depth)
+        """The local job the store would claim next, where it can be known without asking, and needs no swap."""
+        found = self.fresh.first(hot.load_keys, self.local.depth)
         return None if found is None else (self._by_id[found.id], found)
 
     def begun(self, live: Live, claim: Claim) -> None:
@@ -142,26 +161,29 @@ class LiveJobs:
         live.attempts = job.attempts
         live.number = claim.number
         live.cancelled = live.cancelled or job.cancel_requested
-        self.running = live
+        self._running[live.lane][live] = None
+
+    def let_go(self, live: Live) -> None:
+        """Nothing of it is at the target any more."""
+        self._running[live.lane].pop(live, None)
 
     def claimed(self, live: Live) -> None:
         """The store has given a queued job to the worker."""
-        self.depth.remove(live.model, str(live.key))
+        self._depth(live).remove(live.model, str(live.key))
         self.changed(live)
 
     def unclaimed(self, live: Live) -> None:
         """It was begun for the first time, and the store did not give it to the worker: it stands where it stood."""
         live.state = JobState.QUEUED
         live.attempts = live.number = 0
-        if self.running is live:
-            self.running = None
+        self.let_go(live)
 
     def returned(self, live: Live) -> None:
         """It is queued again."""
         live.state = JobState.QUEUED
         live.attempt = None
-        self.running = None
-        self.depth.add(live.model, str(live.key))
+        self.let_go(live)
+        self._depth(live).add(live.model, str(live.key))
         if live.relay.finished:
             # Its readers were told that this attempt has failed; the next one gets a relay of its own.
             live.relay = self.relay()
@@ -170,16 +192,19 @@ class LiveJobs:
     def gone(self, live: Live, state: JobState) -> None:
         """It is finished; who still reads holds the relay."""
         if live.state is JobState.QUEUED:
-            self.depth.remove(live.model, str(live.key))
+            self._depth(live).remove(live.model, str(live.key))
             self.fresh.discard(live.id, str(live.key))
-        if self.running is live:
-            self.running = None
+            self.lanes.moved_up(live.lane)
+        self.let_go(live)
         live.state = state
         live.attempt = None
         self._drop(live)
         self.endings += 1
         live.ended.set()
         self.changed(live)
+
+    def _depth(self, live: Live) -> Depth:
+        return self.lanes.of(live.lane).depth
 
     def _drop(self, live: Live) -> None:
         self._by_id.pop(live.id, None)

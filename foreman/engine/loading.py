@@ -11,6 +11,7 @@ from typing import Final
 from foreman.core import names
 from foreman.core.errors import TargetStatus
 from foreman.core.job import surface_of
+from foreman.core.lanes import Lane
 from foreman.core.refusal import Refusal
 from foreman.core.residency import Load, Ready, plan
 from foreman.engine.clock import Clock
@@ -61,7 +62,7 @@ class Loading:
     def _need(self) -> Ready | Load:
         models = self._poller.models
         key = self._live.key
-        remote = names.parse(key.model).is_cloud or models.is_remote(key.model)
+        remote = self._live.lane is Lane.REMOTE or models.is_remote(key.model)
         return plan(key, self._poller.residency, models, self._limits.swap, remote=remote)
 
     async def _evict(self, model: str) -> None:

@@ -18,7 +18,8 @@ import aiosqlite
 
 from foreman.core.errors import StorageFailed, StoreUnusable
 from foreman.core.estimate import KEPT_SAMPLES, Sample
-from foreman.core.job import Answer, Chosen, Claim, HandBack, Hot, Job, JobState, LoadKey, NewJob, Outcome, Payload
+from foreman.core.job import Answer, Chosen, Claim, HandBack, Job, JobState, LoadKey, NewJob, Next, Outcome, Payload
+from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
 from foreman.engine import database, statements, steps
 from foreman.engine.store import Attempt, Finished, JobFilter, StoreUsage, Submitted
@@ -85,10 +86,10 @@ class SqliteStore:
         size = sum(len(job.payload.body) for job in jobs)
         return await self._writer.run(partial(steps.submit_many, jobs=tuple(jobs)), alone=size > BIG)
 
-    async def claim(self, hot: Hot, now: int) -> Claim | None:
-        return await self._writer.run(partial(steps.claim, owner=self._boot_id, hot=hot, now=now))
+    async def claim(self, wanted: Next, now: int) -> Claim | None:
+        return await self._writer.run(partial(steps.claim, owner=self._boot_id, wanted=wanted, now=now))
 
-    async def finish(self, seq: int, outcome: Outcome, claim: Hot | Chosen | None = None) -> Finished:
+    async def finish(self, seq: int, outcome: Outcome, claim: Next | Chosen | None = None) -> Finished:
         body = b"" if outcome.answer is None else outcome.answer.body
         if len(body) > SLOW:
             # Shielded, because packing comes before the handing over.
@@ -96,11 +97,11 @@ class SqliteStore:
         packed = None if outcome.answer is None else steps.pack(body)
         return await self._finish(seq, outcome, packed, claim)
 
-    async def _finish_slowly(self, seq: int, outcome: Outcome, body: bytes, claim: Hot | Chosen | None) -> Finished:
+    async def _finish_slowly(self, seq: int, outcome: Outcome, body: bytes, claim: Next | Chosen | None) -> Finished:
         return await self._finish(seq, outcome, await asyncio.to_thread(steps.pack, body), claim)
 
     async def _finish(
-        self, seq: int, outcome: Outcome, packed: tuple[int, bytes] | None, claim: Hot | Chosen | None
+        self, seq: int, outcome: Outcome, packed: tuple[int, bytes] | None, claim: Next | Chosen | None
     ) -> Finished:
         note = self._untold(seq)
         step = partial(
@@ -114,7 +115,7 @@ class SqliteStore:
                 self._notes[seq] = note
             raise
 
-    async def hand_back(self, seq: int, back: HandBack, claim: Hot | None = None) -> Finished:
+    async def hand_back(self, seq: int, back: HandBack, claim: Next | None = None) -> Finished:
         self._notes.pop(seq, None)
         step = partial(steps.hand_back, owner=self._boot_id, seq=seq, back=back, following=claim)
         return await self._writer.run(step)
@@ -186,8 +187,8 @@ class SqliteStore:
         text, values = steps.search(filter, limit)
         return [steps.job_of(row) for row in await self._read(text, **values)]
 
-    async def waiting(self, limit: int, now: int) -> Sequence[Waiting]:
-        rows = await self._read(statements.WAITING, limit=limit, now=now)
+    async def waiting(self, limit: int, now: int, lane: Lane = Lane.LOCAL) -> Sequence[Waiting]:
+        rows = await self._read(statements.WAITING, limit=limit, now=now, lane=lane)
         if len(rows) > MANY:
             return await asyncio.to_thread(lambda: [Waiting(*row) for row in rows])
         return [Waiting(*row) for row in rows]
@@ -208,9 +209,9 @@ class SqliteStore:
     async def samples(self) -> Sequence[Sample]:
         return [Sample(*row) for row in await self._read(statements.SAMPLES, KEPT_SAMPLES)]
 
-    async def depth(self) -> dict[tuple[str, str], int]:
+    async def depth(self, lane: Lane = Lane.LOCAL) -> dict[tuple[str, str], int]:
         counts: Counter[tuple[str, str]] = Counter()
-        for load_key, count in await self._read(statements.DEPTH):
+        for load_key, count in await self._read(statements.DEPTH, lane=lane):
             counts[LoadKey.parse(load_key).model, load_key] += count
         return counts
 

@@ -40,16 +40,24 @@ CLAIM: Final = f"""
 UPDATE jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=:now, owner=:owner
 WHERE seq = coalesce(
   (SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
-    WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=hot.value ORDER BY seq LIMIT 1))
+    WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=hot.value AND seq<:before
+    ORDER BY seq LIMIT 1))
    FROM json_each(:load_keys) AS hot),
   (SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_model
-    WHERE state='queued' AND not_before=0 AND lane='local' AND model=hot.value ORDER BY seq LIMIT 1))
+    WHERE state='queued' AND not_before=0 AND lane='local' AND model=hot.value AND seq<:before ORDER BY seq LIMIT 1))
    FROM json_each(:models) AS hot),
   (SELECT seq FROM jobs INDEXED BY jobs_ready
-    WHERE state='queued' AND not_before=0 AND lane='local' ORDER BY seq LIMIT 1))
+    WHERE state='queued' AND not_before=0 AND lane='local' AND seq<:before ORDER BY seq LIMIT 1))
 AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
   WHERE state IN ('loading', 'working') AND iif(lane='local', 0, seq)=0)
 RETURNING tries, {COLUMNS}"""  # noqa: S608 constants only
+CLAIM_REMOTE: Final = f"""
+UPDATE jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=:now, owner=:owner
+WHERE seq = (SELECT seq FROM jobs INDEXED BY jobs_ready
+  WHERE state='queued' AND not_before=0 AND lane='remote' AND seq<:before ORDER BY seq LIMIT 1)
+RETURNING tries, {COLUMNS}"""  # noqa: S608 constants only
+HEAD: Final = """
+SELECT seq FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0 AND lane=? ORDER BY seq LIMIT 1"""
 CLAIM_CHOSEN: Final = """
 UPDATE OR FAIL jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=?, owner=?
 WHERE seq=? AND state='queued' AND not_before=0
@@ -172,21 +180,21 @@ LIST_OF_STATES: Final = _SHOWN.format(" UNION ALL ".join(map(_OF_STATE.format, r
 
 WAITING: Final = """
 SELECT seq, model, load_key FROM jobs INDEXED BY jobs_ready
-WHERE state='queued' AND not_before=0 AND lane='local'
+WHERE state='queued' AND not_before=0 AND lane=:lane
 UNION ALL SELECT seq, model, load_key FROM jobs INDEXED BY jobs_delayed
-WHERE state='queued' AND not_before>0 AND not_before<=:now AND lane='local'
+WHERE state='queued' AND not_before>0 AND not_before<=:now AND lane=:lane
 ORDER BY seq LIMIT :limit"""
 DELAYED: Final = f"""
 SELECT {COLUMNS} FROM jobs INDEXED BY jobs_delayed
-WHERE state='queued' AND not_before>0 AND not_before>:now AND lane='local'
+WHERE state='queued' AND not_before>0 AND not_before>:now
 ORDER BY not_before, seq LIMIT :limit"""  # noqa: S608 constants only
 
 # Only the ready ones can be many at once without a row being read: all that is asked for stands in their index.
 DEPTH: Final = """
 SELECT load_key, count(*) FROM jobs INDEXED BY jobs_ready_key
-WHERE state='queued' AND not_before=0 GROUP BY lane, load_key
+WHERE state='queued' AND not_before=0 AND lane=:lane GROUP BY load_key
 UNION ALL SELECT load_key, count(*) FROM jobs INDEXED BY jobs_delayed
-WHERE state='queued' AND not_before>0 GROUP BY load_key"""
+WHERE state='queued' AND not_before>0 AND lane=:lane GROUP BY load_key"""
 NEXT_DUE: Final = "SELECT min(not_before) FROM jobs INDEXED BY jobs_delayed WHERE state='queued' AND not_before>0"
 OLDEST_QUEUED: Final = """
 SELECT min(created_at) FROM (

@@ -20,16 +20,17 @@ from foreman.core.job import (
     Chosen,
     Claim,
     HandBack,
-    Hot,
     Job,
     JobState,
     LoadKey,
     Mode,
     NewJob,
+    Next,
     Outcome,
     Payload,
     Stats,
 )
+from foreman.core.lanes import ANY_AGE, TAKING_TURNS, Lane, older_than
 from foreman.engine import statements as sql
 from foreman.engine.store import Finished, JobFilter, Submitted
 
@@ -55,7 +56,7 @@ def job_of(row: Row) -> Job:
     client, attempts, max_attempts, not_before, cancel_requested, *told, stats, retry_of, kept, idem_key = rest
     tail: list[Any] = [*told, _stats(stats), retry_of, bool(kept), idem_key]
     return Job(
-        seq, id_, JobState(state), lane, model, LoadKey.parse(load_key), path, Mode(mode),
+        seq, id_, JobState(state), Lane(lane), model, LoadKey.parse(load_key), path, Mode(mode),
         client, attempts, max_attempts, not_before, bool(cancel_requested), *tail,
     )  # fmt: skip
 
@@ -141,19 +142,25 @@ def _headers(pairs: tuple[tuple[str, str], ...]) -> str:
         return json.dumps(pairs)
 
 
-def claim(db: sqlite3.Connection, owner: str, hot: Hot, now: int) -> Claim | None:
+def claim(db: sqlite3.Connection, owner: str, wanted: Next, now: int) -> Claim | None:
     db.execute(sql.PROMOTE, (now,))
+    hot, before = wanted.hot, older_than(wanted.lane, _heads(db), TAKING_TURNS) if wanted.gives_way else ANY_AGE
     values = {
-        "now": now, "owner": owner,
+        "now": now, "owner": owner, "before": before,
         "load_keys": orjson.dumps(hot.load_keys).decode(), "models": orjson.dumps(hot.models).decode(),
     }  # fmt: skip
-    rows = db.execute(sql.CLAIM, values).fetchall()
+    rows = db.execute(sql.CLAIM if wanted.lane is Lane.LOCAL else sql.CLAIM_REMOTE, values).fetchall()
     if not rows:
         return None
     number, *row = rows[0]
     job = job_of(tuple(row))
     ((headers, body),) = db.execute(sql.PAYLOAD, (job.seq,)).fetchall()
     return Claim(job, Payload(job.path, _pairs(headers), body), number)
+
+
+def _heads(db: sqlite3.Connection) -> dict[Lane, int]:
+    found = ((lane, db.execute(sql.HEAD, (lane,)).fetchall()) for lane in Lane)
+    return {lane: rows[0][0] for lane, rows in found if rows}
 
 
 def claim_chosen(db: sqlite3.Connection, owner: str, chosen: Chosen, now: int) -> bool:
@@ -186,7 +193,7 @@ def finish(
     seq: int,
     outcome: Outcome,
     packed: tuple[int, bytes] | None,
-    following: Hot | Chosen | None,
+    following: Next | Chosen | None,
     first_byte_at: int | None = None,
 ) -> Finished:
     answer = outcome.answer if packed else None
@@ -225,7 +232,7 @@ def _learn(db: sqlite3.Connection, seq: int, outcome: Outcome) -> None:
         db.execute(sql.TRIM_SAMPLES, (KEPT_SAMPLES,))
 
 
-def hand_back(db: sqlite3.Connection, owner: str, seq: int, back: HandBack, following: Hot | None) -> Finished:
+def hand_back(db: sqlite3.Connection, owner: str, seq: int, back: HandBack, following: Next | None) -> Finished:
     values = {
         "seq": seq, "owner": owner, "at": back.at, "not_before": back.not_before, "error_code": back.error_code,
         "error": _text(back.error), "uncounted": not back.counted, "crash": back.crash,
@@ -252,7 +259,7 @@ def _not_ours(db: sqlite3.Connection, seq: int) -> Finished:
     return Finished(applied=False, state=JobState(rows[0][0]) if rows else None)
 
 
-def _moved(db: sqlite3.Connection, owner: str, state: JobState, following: Hot | Chosen | None, now: int) -> Finished:
+def _moved(db: sqlite3.Connection, owner: str, state: JobState, following: Next | Chosen | None, now: int) -> Finished:
     """What a move into `state` did, and claim what is to follow."""
     if isinstance(following, Chosen):
         return Finished(True, state, chosen=claim_chosen(db, owner, following, now))

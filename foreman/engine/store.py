@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from foreman.core.estimate import Sample
-from foreman.core.job import Answer, Chosen, Claim, HandBack, Hot, Job, JobState, NewJob, Outcome, Payload
+from foreman.core.job import Answer, Chosen, Claim, HandBack, Job, JobState, NewJob, Next, Outcome, Payload
+from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
 
 
@@ -97,20 +98,21 @@ class Store(Protocol):
     async def submit_many(self, jobs: Sequence[NewJob]) -> Sequence[int]:
         """Keep all of them or none; their `seq`s. Raises ValueError for a job with an `idem_key`."""
 
-    async def claim(self, hot: Hot, now: int) -> Claim | None:
-        """Take the next local job for this process and count the attempt.
+    async def claim(self, wanted: Next, now: int) -> Claim | None:
+        """Take the next job of a lane for this process and count the attempt.
 
-        First the oldest whose load key is hot, else the oldest whose model is hot, else the oldest of all; a
-        delayed job takes part from its `not_before` on. None when nothing is ready or the lane is taken.
+        In the local lane first the oldest whose load key is hot, else the oldest whose model is hot, else the oldest of
+        all, and none while one is in flight; in the remote lane the oldest, however many are in flight. A delayed job
+        takes part from its `not_before` on. None when nothing is ready, or nothing but what has to give way.
         """
 
-    async def finish(self, seq: int, outcome: Outcome, claim: Hot | Chosen | None = None) -> Finished:
+    async def finish(self, seq: int, outcome: Outcome, claim: Next | Chosen | None = None) -> Finished:
         """End a claimed job, and claim the next one in the same step when `claim` is given.
 
         A job somebody asked to cancel ends as cancelled, unless it is done.
         """
 
-    async def hand_back(self, seq: int, back: HandBack, claim: Hot | None = None) -> Finished:
+    async def hand_back(self, seq: int, back: HandBack, claim: Next | None = None) -> Finished:
         """Put a claimed job back in its place, or end it if somebody asked to cancel it; claims as `finish` does."""
 
     def note_working(self, seq: int, at: int) -> None:
@@ -158,8 +160,8 @@ class Store(Protocol):
     async def list(self, filter: JobFilter, limit: int) -> Sequence[Job]:  # noqa: A002
         """The newest jobs that fit, the newest first."""
 
-    async def waiting(self, limit: int, now: int) -> Sequence[Waiting]:
-        """The oldest jobs a claim at `now` could choose from, in the order of arrival."""
+    async def waiting(self, limit: int, now: int, lane: Lane = Lane.LOCAL) -> Sequence[Waiting]:
+        """The oldest jobs of a lane that a claim at `now` could choose from, in the order of arrival."""
 
     async def delayed(self, limit: int, now: int) -> Sequence[Job]:
         """The queued jobs that are not ready at `now`, by the time when they will be."""
@@ -175,8 +177,8 @@ class Store(Protocol):
     async def samples(self) -> Sequence[Sample]:
         """What jobs that were done took, the newest of each load key, with the oldest first. Meant for the start."""
 
-    async def depth(self) -> dict[tuple[str, str], int]:
-        """Queued jobs by (model, load key), delayed ones too. Costs time: meant for the start."""
+    async def depth(self, lane: Lane = Lane.LOCAL) -> dict[tuple[str, str], int]:
+        """Queued jobs of a lane by (model, load key), delayed ones too. Costs time: meant for the start."""
 
     async def next_due(self) -> int | None:
         """When the first delayed job becomes ready."""

@@ -83,7 +83,8 @@ async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admi
     if path.startswith("/api/") and keep_alive is not None:
         body = await apart(partial(bodies.set_keep_alive, body, keep_alive), long=len(body) > bodies.LARGE)
     payload = Payload(path, request_headers(inquiry.headers), body)
-    submission = Submission(payload, ollama.load_key(name, path, parsed), inquiry.client)
+    key, lane = ollama.load_key(name, path, parsed), poller.models.lane(name.canonical)
+    submission = Submission(payload, key, inquiry.client, lane=lane)
     return Admitted(submission, ollama.framing_asked(path, parsed))  # (5)
 
 

@@ -1,5 +1,6 @@
 """Jobs by their id: hand in, look, wait for, cancel, try again, keep, forget."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -92,9 +93,7 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
     if isinstance(found, Unload):
         raise BadRequest(f"{_field(where, 'body')} only unloads a model, which is no job: send it to {path}")
     not_before = _not_before(entry.get("not_before"), where, engine.clock.time())
-    return Submission(
-        found.submission.payload, found.submission.key, found.submission.client, Mode.DETACHED, not_before
-    )
+    return dataclasses.replace(found.submission, mode=Mode.DETACHED, not_before=not_before)
 
 
 def _field(where: str, name: str) -> str:

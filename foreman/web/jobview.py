@@ -31,6 +31,7 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
     return {
         "id": job.id,
         "state": state,
+        "lane": job.lane,
         "model": job.model,
         "load_key": str(job.load_key),
         "path": job.path.partition("?")[0],
@@ -96,6 +97,7 @@ def change_view(event: Event) -> dict[str, object]:
     return {
         "id": live.id,
         "state": event.state,
+        "lane": live.lane,
         "model": live.model,
         "load_key": str(live.key),
         "path": live.path.partition("?")[0],
@@ -110,13 +112,17 @@ def change_view(event: Event) -> dict[str, object]:
 
 def reason_of(engine: Engine, outlook: Outlook | None, *, delayed: bool = False) -> str | None:
     """Why a queued job stands where it stands; `outlook` None where it has no place in the order."""
+    reason = held_up(engine)
+    if reason is None and outlook is not None:
+        return outlook.reason
+    return reason or ("delayed" if delayed else None)
+
+
+def held_up(engine: Engine) -> str | None:
+    """Why no job at all begins; None where jobs do."""
     if engine.paused:
         return "paused"
-    if engine.poller.reachable is False:
-        return "target_down"
-    if outlook is None:
-        return "delayed" if delayed else None
-    return outlook.reason
+    return "target_down" if engine.poller.reachable is False else None
 
 
 def _error(job: Job) -> dict[str, object] | None:

@@ -4,6 +4,7 @@ them, and a test replays them."""
 from typing import Any, Final
 
 from foreman.core.job import JobState, Mode
+from foreman.core.lanes import Lane, Wait
 from foreman.core.ollama import QUEUED_PATHS
 from foreman.core.order import Reason
 
@@ -52,13 +53,15 @@ ID: Final[Schema] = {
     "examples": ["01M7Y85ES1M7RYVESTD1QG1G0Z"],
 }
 STATE: Final = _words(JobState)
-REASON: Final = _words((*Reason, "delayed", "paused", "target_down"), "why it waits where it waits")
+REASON: Final = _words((*Reason, *Wait, "delayed", "paused", "target_down"), "why it waits where it waits")
+LANE: Final = _words(Lane, "local: what the target's machine carries; remote: what runs elsewhere")
 
 _ERROR: Final = record({"code": TEXT, "message": or_null(TEXT)})
 
 _CHANGE: Final[Schema] = {
     "id": ID,
     "state": STATE,
+    "lane": LANE,
     "model": TEXT,
     "load_key": {**TEXT, "description": "the model and the options it must be loaded with"},
     "path": TEXT,
@@ -72,7 +75,7 @@ _CHANGE: Final[Schema] = {
 
 _JOB: Final[Schema] = {
     **_CHANGE,
-    "position": or_null({"type": "integer", "minimum": 1, "description": "1 runs next"}),
+    "position": or_null({"type": "integer", "minimum": 1, "description": "1 runs next in its lane"}),
     "reason": or_null(REASON),
     "expected_start": or_null({**SECONDS, "description": "seconds from now, once three jobs of the model are known"}),
     "max_attempts": COUNT,
@@ -110,6 +113,21 @@ _NEW_JOB: Final = record(
     closed=True,
 )
 
+_RUNNING: Final = record({"id": ID, "model": TEXT, "load_key": TEXT, "state": STATE, "client": TEXT})
+
+
+def _lanes(running: Schema) -> Schema:
+    lane = record(
+        {
+            "slots": {"type": "integer", "minimum": 1},
+            "running": array(running, description="the one that was begun first in front"),
+            "queued": COUNT,
+            "waits_for": or_null(_words((*Wait, "paused", "target_down"), "why the next one does not run")),
+        }
+    )
+    return record({name.value: lane for name in Lane})
+
+
 _HEALTH: Final = record(
     {
         "status": _words(("ok", "degraded", "draining", "storage")),
@@ -134,7 +152,8 @@ _HEALTH: Final = record(
                 "oldest_wait_seconds": or_null(SECONDS),
             }
         ),
-        "running": or_null(record({"id": ID, "model": TEXT, "load_key": TEXT, "state": STATE, "client": TEXT})),
+        "running": or_null({**_RUNNING, "description": "what was begun first"}),
+        "lanes": _lanes(_RUNNING),
         "storage": record({"error": or_null(TEXT), "sqlite": TEXT, "db_bytes": COUNT, "wal_bytes": COUNT}),
         "relay_bytes": COUNT,
     }
@@ -182,7 +201,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "paused": SWITCH,
             "depth": COUNT,
             "running": or_null(ref("Job")),
-            "waiting": array(ref("Job"), description="in the order in which they will run"),
+            "lanes": _lanes(ref("Job")),
+            "waiting": array(ref("Job"), description="each lane in the order in which they will run"),
             "delayed": array(ref("Job"), description="those that wait for their time"),
         }
     ),

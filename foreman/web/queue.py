@@ -7,8 +7,9 @@ from foreman.engine.engine import Engine
 from foreman.web.jobs import answer_json
 from foreman.web.jobview import job_view
 from foreman.web.keys import ENGINE
+from foreman.web.lanes import lanes_view
 
-# More than anybody reads; the depth by model in /health is always whole.
+# Of each lane more than anybody reads; the depth by model in /health is always whole.
 SHOWN = 1000
 
 
@@ -31,15 +32,17 @@ async def resume(request: web.Request) -> web.Response:
 async def queue_view(engine: Engine) -> dict[str, object]:
     """What runs, what waits in the order in which it will run, and what waits for its time."""
     order = await engine.forecast.order()
-    shown = order[:SHOWN]
+    shown = [outlook for outlook in order if outlook.position <= SHOWN]
     stored = await engine.store.by_seq([outlook.seq for outlook in shown])
     delayed = await engine.store.delayed(SHOWN, millis(engine.clock))
-    live = engine.jobs.running
-    running = None if live is None else await engine.store.get(live.id)
+    running = engine.jobs.running
+    claimed = await engine.store.by_seq([live.seq for live in running])
+    views = {live.seq: job_view(claimed[live.seq], engine) for live in running if live.seq in claimed}
     return {
         "paused": engine.paused,
-        "depth": engine.jobs.depth.total,
-        "running": None if running is None else job_view(running, engine),
+        "depth": engine.jobs.waiting,
+        "running": next(iter(views.values()), None),
+        "lanes": lanes_view(engine, order, lambda live: views.get(live.seq)),
         "waiting": [job_view(stored[o.seq], engine, o) for o in shown if o.seq in stored],
         "delayed": [job_view(job, engine) for job in delayed],
     }

@@ -1,12 +1,17 @@
 """What foreman says of itself: that it runs, and how it is."""
 
+from collections import Counter
+from collections.abc import Mapping
+
 import orjson
 from aiohttp import web
 
 import foreman
 from foreman.core.inventory import Runner
 from foreman.engine.engine import Engine
+from foreman.engine.live import Live
 from foreman.web.keys import ENGINE
+from foreman.web.lanes import lanes_view
 
 
 async def root(_: web.Request) -> web.Response:
@@ -38,7 +43,7 @@ async def report(engine: Engine, status: str) -> dict[str, object]:
     poller, jobs, now = engine.poller, engine.jobs, engine.clock.time()
     usage = await engine.store.usage()
     oldest = await engine.store.oldest_queued()
-    running = jobs.running
+    running = [_running(live, now) for live in jobs.running]
     return {
         "status": status,
         "version": foreman.__version__,
@@ -54,20 +59,12 @@ async def report(engine: Engine, status: str) -> dict[str, object]:
         },
         "queue": {
             "paused": engine.paused,
-            "depth": jobs.depth.total,
-            "by_model": jobs.depth.by_model(),
+            "depth": jobs.waiting,
+            "by_model": _together(jobs.local.depth.by_model(), jobs.remote.depth.by_model()),
             "oldest_wait_seconds": None if oldest is None else round(max(0.0, now - oldest / 1000), 1),
         },
-        "running": None
-        if running is None
-        else {
-            "id": running.id,
-            "model": running.model,
-            "load_key": str(running.key),
-            "state": running.state,
-            "client": running.client,
-            "age_seconds": round(max(0.0, now - running.created_at / 1000), 1),
-        },
+        "running": next(iter(running), None),
+        "lanes": lanes_view(engine, await engine.forecast.order(), lambda live: _running(live, now)),
         "storage": {
             "error": engine.storage_trouble or None,
             "sqlite": usage.sqlite_version,
@@ -76,6 +73,21 @@ async def report(engine: Engine, status: str) -> dict[str, object]:
         },
         "relay_bytes": jobs.held_bytes,
     }
+
+
+def _running(live: Live, now: float) -> dict[str, object]:
+    return {
+        "id": live.id,
+        "model": live.model,
+        "load_key": str(live.key),
+        "state": live.state,
+        "client": live.client,
+        "age_seconds": round(max(0.0, now - live.created_at / 1000), 1),
+    }
+
+
+def _together(*counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sum(map(Counter, counts), Counter[str]()).most_common())
 
 
 def _runner(runner: Runner) -> dict[str, object]:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from foreman.cli import flags
-from foreman.config import SETTINGS
+from foreman.config import SETTINGS, Setting
 from foreman.core.errors import ConfigError
 from foreman.kinds import SWITCH
 
@@ -18,8 +18,8 @@ def test_every_setting_is_a_flag_whose_text_is_passed_on() -> None:
         assert flags.parse([*command, *argv]).values == {entry.name: f"text of {entry.name}" for entry in SETTINGS}
 
 
-def test_a_switch_needs_no_value_but_may_have_one() -> None:
-    (switch,) = (entry for entry in SETTINGS if entry.meta.kind is SWITCH)
+@pytest.mark.parametrize("switch", [entry for entry in SETTINGS if entry.meta.kind is SWITCH], ids=lambda e: e.name)
+def test_a_switch_needs_no_value_but_may_have_one(switch: Setting) -> None:
     assert flags.parse(["serve", switch.flag]).values == {switch.name: "true"}
     assert flags.parse(["serve", f"{switch.flag}=false", "--db", "x"]).values == {switch.name: "false", "db": "x"}
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foreman.core.inventory import EMPTY, Inventory, Model, Runner, entry_v1, runners_of
+from foreman.core.lanes import Lane
 from foreman.core.names import parse
 
 # As v0.33 writes them: digests without a prefix, times with the server's own offset and up to nine digits.
@@ -93,6 +94,15 @@ def test_a_model_nobody_has_is_nothing_special() -> None:
     assert not inventory.is_embedding("other:latest")
     assert not inventory.is_remote("other:latest")
     assert inventory.aliases("other:latest") == ("other:latest",)
+
+
+def test_the_lane_of_a_model_is_that_of_where_it_runs() -> None:
+    hosted = {"name": "hosted", "digest": "aa", "remote_host": "https://ollama.com:443"}
+    inventory = Inventory.of(tags(EMBEDDER, CLOUD, hosted))
+    assert inventory.lane("hosted:latest") is inventory.lane("gpt-oss:120b-cloud") is Lane.REMOTE
+    # Its name says it, whether or not the target lists it.
+    assert inventory.lane("other:7b-cloud") is Inventory.of(tags()).lane("other:7b-cloud") is Lane.REMOTE
+    assert inventory.lane("other:7b") is Lane.LOCAL
 
 
 def test_a_cloud_model_does_not_stand_for_the_local_one_of_its_name() -> None:

@@ -54,3 +54,17 @@ def test_an_empty_queue_has_no_order() -> None:
 def test_a_place_names_its_job() -> None:
     only = Waiting(7, "a:latest", "a:latest?num_ctx=1")
     assert list(drain_order([only], Hot((), ("a:latest",)))) == [Place(1, only, Reason.RELOAD)]
+
+
+def test_the_order_falls_into_parts_where_the_other_lane_has_its_turns() -> None:
+    queued = [Waiting(seq, model, model) for seq, model in ((2, "a"), (3, "b"), (5, "a"), (6, "b"), (9, "b"))]
+    places = list(drain_order(queued, Hot(("b",), ("b",)), others=[1, 4, 7, 8]))
+    assert [(place.waiting.seq, place.turns) for place in places] == [(3, 1), (2, 1), (5, 2), (6, 2), (9, 3)]
+    assert [place.reason for place in places] == [
+        Reason.LOADED,
+        Reason.SWAP,
+        Reason.LOADED,
+        Reason.SWAP,
+        Reason.LOADED,
+    ]
+    assert [place.position for place in places] == [1, 2, 3, 4, 5]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from foreman.core.errors import TargetCut, TargetError, TargetGarbled, TargetLost, TargetSilent, TargetUnreachable
 from foreman.core.job import Job, JobState, LoadKey, Mode
+from foreman.core.lanes import Lane
 from foreman.core.retry import Fail, Pass, Retry, RetryPolicy, Wait, after_error, after_status
 
 POLICY = RetryPolicy(base=1.0, cap=60.0)
@@ -34,7 +35,7 @@ def job(attempts: int = 1, crashes: int = 0, max_attempts: int = 5) -> Job:
         seq=1,
         id="1",
         state=JobState.LOADING,
-        lane="local",
+        lane=Lane.LOCAL,
         model="m:latest",
         load_key=LoadKey("m:latest"),
         path="/api/chat",

@@ -14,6 +14,7 @@ class Stored:
     seq: int
     id: str
     state: str
+    lane: str
     model: str
     path: str
     attempts: int
@@ -29,7 +30,7 @@ class Stored:
 
 
 JOBS = """
-SELECT seq, id, state, model, path, attempts, max_attempts, crashes, error_code, error, p.body,
+SELECT seq, id, state, lane, model, path, attempts, max_attempts, crashes, error_code, error, p.body,
        r.status, r.enc, r.body, coalesce(r.complete, 0)
 FROM jobs JOIN payloads AS p USING (seq) LEFT JOIN results AS r USING (seq) ORDER BY seq"""
 TRIES = "SELECT seq, error_code FROM attempts ORDER BY seq, n"

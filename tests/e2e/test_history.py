@@ -45,7 +45,7 @@ def _job(
 ) -> Stored:
     complete = answer is not None
     return Stored(
-        seq, f"id-{seq}", state, "a", PATH, len(tries), 5, 0, None, None, request, 200, answer, complete, tries
+        seq, f"id-{seq}", state, "local", "a", PATH, len(tries), 5, 0, None, None, request, 200, answer, complete, tries
     )
 
 

@@ -24,11 +24,17 @@ from tests.e2e.history import Call, History, Run, faults
 from tests.e2e.process import PATIENCE, Foreman, arguments, go, serving, warmed
 from tests.e2e.raw import CUT
 from tests.e2e.stored import stored
+from tests.mixing import CLOUD, mixed, remote
+from tests.mixing import most as most_at_once
 
 CHAT = "/api/chat"
 PATHS = (CHAT, "/v1/chat/completions")
 MODELS = ("a", "b", "c")
+# Of both lanes.
+ASKED = (*MODELS, CLOUD)
 TOKENS = 12
+# Remote ones at once.
+SLOTS = 3
 CLIENTS = 5
 # How many of the kills come while foreman still starts, and what a start takes.
 KILLED_AT_START, START_SECONDS = 0.2, 0.15
@@ -68,7 +74,7 @@ class Load:
     async def _ask(self) -> None:
         rng = self._rng
         make = rng.choice((chat, chat_v1))
-        path, fields = make(rng.choice(MODELS), f"question {len(self.calls)}", stream=rng.random() < 0.7)
+        path, fields = make(rng.choice(ASKED), f"question {len(self.calls)}", stream=rng.random() < 0.7)
         call = Call(path, orjson.dumps(fields))
         self.calls.append(call)
         kinds = (self._wait, self._leave_early, self._hand_over, self._ask_twice, self._cancel)
@@ -145,7 +151,7 @@ async def test_kill_9_at_random_moments_under_load(tmp_path: Path) -> None:
     rng = random.Random(seed)
     db, history = tmp_path / "foreman.db", History()
     async with StubOllama(MODELS, tokens=TOKENS, tokens_per_second=1500, load_seconds=0.01) as stub:
-        command = arguments(stub.url, db, poll_seconds=0.2)
+        command = arguments(stub.url, db, poll_seconds=0.2, remote_slots=SLOTS)
         load = Load(random.Random(seed), stub)
         clients = [asyncio.create_task(load.client()) for _ in range(CLIENTS)]
         following = await warmed(*command, home=tmp_path)
@@ -166,6 +172,8 @@ async def test_kill_9_at_random_moments_under_load(tmp_path: Path) -> None:
             await foreman.healthy(lambda report: report["queue"]["depth"] == 0 and report["running"] is None)
             await asyncio.gather(*clients)
         most = stub.ledger.max_concurrent
+        assert mixed(stub) == [], f"FOREMAN_KILL_SEED={seed}"
+        assert most_at_once(remote(stub)) <= SLOTS, f"FOREMAN_KILL_SEED={seed}"
     history.calls, history.expected = load.calls, await expected(load.calls)
     jobs = stored(db)
     again = sum(job.attempts > 1 for job in jobs)

@@ -13,6 +13,7 @@ import orjson
 from foreman.app import engine_of
 from foreman.config import Settings
 from foreman.core.job import Job, LoadKey, Mode, Payload
+from foreman.core.lanes import Lane
 from foreman.core.submission import Submission
 from foreman.engine.clock import SystemClock
 from foreman.engine.engine import Engine
@@ -60,13 +61,15 @@ class Running:
         assert isinstance(engine.store, SqliteStore)
         self.store = engine.store
         self.jobs = engine.jobs
-        self.resting = clock.watch(engine.jobs.wake)
-        self.refused = clock.watch(engine._worker._pause)  # the store takes no writes, and the worker waits for it
+        self.resting = clock.watch(engine.jobs.local.wake)
+        self.remote_resting = clock.watch(engine.jobs.remote.wake)
+        self.refused = clock.watch(engine._settlement._pause)  # the store takes no writes, and the worker waits for it
 
     async def rests(self) -> None:
-        """Wait until the worker has nothing to do."""
+        """Wait until nothing more is claimed for either lane."""
         async with asyncio.timeout(PATIENCE):
             await self.resting.wait()
+            await self.remote_resting.wait()
 
     async def warm(self, model: str = "llama3") -> None:
         """Have the model loaded and the worker at rest."""
@@ -95,7 +98,11 @@ class Running:
 
     def seen(self, prompt: str | None) -> list[Entry]:
         """The requests with this prompt; without one they load a model."""
-        return [e for e in self.stub.ledger.on(GENERATE) if e.body and orjson.loads(e.body).get("prompt") == prompt]
+        return [entry for entry in self.stub.ledger.on(GENERATE) if entry.body and self.prompt(entry) == prompt]
+
+    def prompt(self, entry: Entry) -> str | None:
+        prompt: str | None = orjson.loads(entry.body).get("prompt")
+        return prompt
 
     async def told(self, entry: Entry) -> None:
         """Wait until all that the target has to say is in this process."""
@@ -125,9 +132,12 @@ class Running:
     async def settled(self) -> None:
         """Nothing is left to do, and memory and store agree that it is so."""
         await self.engine.settled()
+        for live in self.jobs.in_lane(Lane.REMOTE):
+            await ended(live)
         await self.rests()
-        assert (len(self.jobs), self.jobs.running, self.jobs.depth.total) == (0, None, 0)
-        assert await self.store.depth() == dict(self.jobs.depth.counts) == {}
+        assert (len(self.jobs), self.jobs.running, self.jobs.waiting) == (0, [], 0)
+        assert not any(self.jobs.lanes.taken.values())
+        assert await self.store.depth() == dict(self.jobs.local.depth.counts) == {}
         assert self.jobs.fresh._by_key == {}
         assert self.jobs.fresh._bytes == 0
         assert self.jobs.held_bytes == 0

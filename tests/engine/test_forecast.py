@@ -6,7 +6,9 @@ from typing import Any, cast
 
 import pytest
 
+from foreman.core.estimate import History, Sample
 from foreman.core.job import Hot, JobState, LoadKey
+from foreman.core.lanes import TAKING_TURNS, Lane, Slots
 from foreman.core.order import Waiting
 from foreman.engine.forecast import FRESH_SECONDS, LONG, Forecast
 from foreman.engine.live import Live, LiveJobs
@@ -21,23 +23,38 @@ class Rows:
     def __init__(self, count: int) -> None:
         self.count = count
         self.asked = 0
+        self.step = 1
+        self.far: list[int] = []
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def waiting(self, limit: int, now: int) -> Sequence[Waiting]:  # noqa: ARG002
+    async def waiting(self, limit: int, now: int, lane: Lane = Lane.LOCAL) -> Sequence[Waiting]:  # noqa: ARG002
+        if lane is Lane.REMOTE:
+            return [Waiting(seq, "far", "far") for seq in self.far]
         self.asked += 1
-        rows = [Waiting(n, "a:latest", "a:latest") for n in range(1, self.count + 1)]
+        rows = [Waiting(n * self.step, "a:latest", "a:latest") for n in range(1, self.count + 1)]
         await self.gate.wait()
         return rows[:limit]
 
 
 class Subject:
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, slots: Slots = TAKING_TURNS) -> None:
         self.rows = Rows(count)
         self.clock = HandClock()
         self.hot = Hot(("a:latest",), ("a:latest",))
-        self.jobs = LiveJobs(Budget(1))
+        self.jobs = LiveJobs(Budget(1), slots)
         self.forecast = Forecast(cast(Store, self.rows), self.jobs, cast(Any, self.clock), lambda: self.hot)
+
+    def far(self, *seqs: int) -> None:
+        """Have these wait in the remote lane, the local ones being 10, 20 and so on."""
+        self.rows.step = 10
+        self.rows.far = list(seqs)
+        self.jobs.remote.depth.total = len(seqs)
+
+    async def told(self, lane: Lane) -> list[tuple[int, int, str]]:
+        """Of each job in a lane its `seq`, its position and why."""
+        order = await self.forecast.order()
+        return [(outlook.seq, outlook.position, outlook.reason) for outlook in order if outlook.lane is lane]
 
     def live(self, seq: int) -> Live:
         key = LoadKey("a:latest")
@@ -100,3 +117,40 @@ async def test_who_asks_meanwhile_shares_the_answer() -> None:
     subject.rows.gate.set()
     assert {len(order) for order in await asyncio.gather(*asking)} == {2}
     assert subject.rows.asked == 1
+
+
+async def test_positions_count_within_a_lane_and_turns_of_the_other_are_told() -> None:
+    subject = Subject(3)
+    subject.far(15, 99)
+    assert await subject.told(Lane.LOCAL) == [(10, 1, "loaded"), (20, 2, "remote_lane"), (30, 3, "loaded")]
+    assert await subject.told(Lane.REMOTE) == [(15, 1, "local_lane"), (99, 2, "local_lane")]
+
+
+async def test_while_remote_ones_run_the_first_local_one_waits_for_them_and_nobody_knows_how_long() -> None:
+    subject = Subject(2)
+    subject.forecast.history = History([Sample("a:latest", "a:latest", None, 1_000, 1, 1)] * 3)
+    subject.jobs.local.depth.fill({("a:latest", "a:latest"): 2})
+    assert [outlook.expected_start for outlook in await subject.forecast.order()] == [0.0, 1.0]
+    assert subject.jobs.lanes.take(Lane.REMOTE)
+    subject.far(99)
+    subject.forecast.changed()
+    assert [outlook.expected_start for outlook in await subject.forecast.order()] == [None, None, None]
+    assert await subject.told(Lane.LOCAL) == [(10, 1, "remote_lane"), (20, 2, "loaded")]
+    assert await subject.told(Lane.REMOTE) == [(99, 1, "local_lane")]
+
+
+async def test_while_a_local_one_runs_the_remote_ones_wait_for_it() -> None:
+    subject = Subject(0)
+    subject.far(1, 2)
+    assert await subject.told(Lane.REMOTE) == [(1, 1, "slot"), (2, 2, "slot")]
+    assert subject.jobs.lanes.take(Lane.LOCAL)
+    subject.forecast.changed()
+    assert await subject.told(Lane.REMOTE) == [(1, 1, "local_lane"), (2, 2, "local_lane")]
+
+
+async def test_lanes_that_take_no_turns_do_not_wait_for_each_other() -> None:
+    subject = Subject(2, Slots(exclusive=False))
+    subject.far(1)
+    subject.jobs.lanes.take(Lane.REMOTE)
+    assert await subject.told(Lane.LOCAL) == [(10, 1, "loaded"), (20, 2, "loaded")]
+    assert await subject.told(Lane.REMOTE) == [(1, 1, "slot")]

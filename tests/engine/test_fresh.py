@@ -12,7 +12,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from foreman.core.job import Chosen, Claim, Hot, JobState, LoadKey, NewJob
+from foreman.core.job import Chosen, Claim, Hot, JobState, LoadKey, NewJob, Next
 from foreman.engine import fresh as fresh_module
 from foreman.engine import migrations, statements, steps
 from foreman.engine.depth import Depth
@@ -127,9 +127,9 @@ def test_one_that_was_begun_in_vain_stands_where_it_stood_and_is_left_to_the_sto
     live, new = known(jobs, 1)
     jobs.queued(live, new)
     jobs.begun(live, begun(new, 1, 5_000))
-    assert (jobs.running, live.state, live.attempts, jobs.depth.total) == (live, JobState.LOADING, 1, 1)
+    assert (jobs.running, live.state, live.attempts, jobs.local.depth.total) == ([live], JobState.LOADING, 1, 1)
     jobs.unclaimed(live)
-    assert (jobs.running, live.state, live.attempts, jobs.depth.total) == (None, JobState.QUEUED, 0, 1)
+    assert (jobs.running, live.state, live.attempts, jobs.local.depth.total) == ([], JobState.QUEUED, 0, 1)
     assert jobs.chosen(hot_of([A])) is None
 
 
@@ -185,7 +185,7 @@ class Choices:
         """What the store would give to the worker after the job at hand, which is looked at and undone."""
         assert self.current is not None
         self.db.execute("BEGIN")
-        finished = steps.finish(self.db, self.owner, self.current.seq, done(self.now), None, hot)
+        finished = steps.finish(self.db, self.owner, self.current.seq, done(self.now), None, Next(hot))
         self.db.execute("ROLLBACK")
         return finished.next
 
@@ -245,7 +245,7 @@ class Choices:
             self.finish(keys, begin)
 
     def claim(self, keys: list[LoadKey]) -> None:
-        claim = steps.claim(self.db, self.owner, hot_of(keys), self.now)
+        claim = steps.claim(self.db, self.owner, Next(hot_of(keys)), self.now)
         self.hear_all()
         self.took(claim)
 
@@ -253,7 +253,7 @@ class Choices:
         live = self.current
         assert live is not None
         handed = back(self.now, self.now + delay if delay else 0, counted=counted)
-        finished = steps.hand_back(self.db, self.owner, live.seq, handed, hot_of(keys) if keys else None)
+        finished = steps.hand_back(self.db, self.owner, live.seq, handed, Next(hot_of(keys)) if keys else None)
         self.hear_all()
         if finished.state is JobState.CANCELLED:
             self.jobs.gone(live, JobState.CANCELLED)
@@ -274,10 +274,11 @@ class Choices:
             assert expected is None or expected.job.load_key not in keys or not self.all_untried(keys)
         if found is not None and begin:
             self.following = found[0]
+            self.jobs.let_go(live)
             self.jobs.begun(found[0], begun(found[1], found[0].seq, self.now))
             self.chosen_at = self.now
             return
-        finished = steps.finish(self.db, self.owner, live.seq, done(self.now), None, hot)
+        finished = steps.finish(self.db, self.owner, live.seq, done(self.now), None, Next(hot))
         self.hear_all()
         self.jobs.gone(live, finished.state or JobState.DONE)
         self.took(finished.next)
@@ -306,7 +307,7 @@ class Choices:
         """What an earlier process left is for the store to choose from, and nobody else."""
         self.boot()
         steps.recover(self.db, self.owner, self.now, drop_attached=False)
-        self.jobs.depth.fill(self.depth())
+        self.jobs.local.depth.fill(self.depth())
         for (id_,) in self.db.execute("SELECT id FROM jobs WHERE state='queued'").fetchall() if adopted else ():
             ((row),) = self.db.execute(statements.JOB, (id_,)).fetchall()
             self.jobs.adopt(steps.job_of(row))
@@ -319,7 +320,7 @@ class Choices:
 
     def depth(self) -> dict[tuple[str, str], int]:
         counts: Counter[tuple[str, str]] = Counter()
-        for key, count in self.db.execute(statements.DEPTH).fetchall():
+        for key, count in self.db.execute(statements.DEPTH, {"lane": "local"}).fetchall():
             counts[LoadKey.parse(key).model, key] += count
         return counts
 
@@ -335,9 +336,9 @@ class Choices:
             counts = Counter(self.depth())
             if self.following is not None and self.state_of(self.following) is not JobState.QUEUED:
                 counts[self.following.model, str(self.following.key)] += 1  # the worker will hear of its cancel
-            assert self.jobs.depth.counts == counts
-            assert self.jobs.depth.total == counts.total()
-        assert self.jobs.running is (self.following or self.current)
+            assert self.jobs.local.depth.counts == counts
+            assert self.jobs.local.depth.total == counts.total()
+        assert self.jobs.running == [live for live in (self.following or self.current,) if live is not None]
         active = self.db.execute("SELECT seq FROM jobs WHERE state IN ('loading', 'working')").fetchall()
         assert active == ([] if self.current is None else [(self.current.seq,)])
 

@@ -75,7 +75,7 @@ async def test_many_are_refused_together(paused: Running) -> None:
     await no_room(paused.store)
     with pytest.raises(StorageFull):
         await paused.engine.submit_many([asked("small"), asked("big", pad=400_000)])
-    assert (len(paused.jobs), paused.jobs.depth.total, await paused.stored()) == (0, 0, [])
+    assert (len(paused.jobs), paused.jobs.local.depth.total, await paused.stored()) == (0, 0, [])
 
 
 @pytest.mark.parametrize("many", [False, True])
@@ -113,7 +113,7 @@ async def test_a_client_that_leaves_while_its_jobs_are_written_leaves_cancelled_
             await asking
     await asyncio.gather(*map(ended, lives))
     assert [job.state for job in await paused.stored()] == [JobState.CANCELLED] * len(submissions)
-    assert paused.jobs.depth.total == 0
+    assert paused.jobs.local.depth.total == 0
 
 
 async def test_a_cancel_of_a_job_that_is_being_written(paused: Running) -> None:
@@ -125,7 +125,7 @@ async def test_a_cancel_of_a_job_that_is_being_written(paused: Running) -> None:
     assert await cancelling is JobState.CANCELLED
     with pytest.raises(JobCancelled):
         await answer(await asking)
-    assert await paused.store.depth() == dict(paused.jobs.depth.counts) == {}
+    assert await paused.store.depth() == dict(paused.jobs.local.depth.counts) == {}
 
 
 async def test_jobs_that_are_being_written_count_until_they_are_also_those_of_clients_that_left(
@@ -158,7 +158,7 @@ async def test_a_job_that_is_there_already_is_joined_and_the_new_one_forgotten(p
     assert (again.id, again.live, again.joined, again.reader) == (made.id, made.live, True, None)
     with pytest.raises(IdempotencyConflict):
         await paused.engine.submit(dataclasses.replace(first, hash=b"another"))
-    assert (len(paused.jobs), paused.jobs.depth.total, made.relay.readers) == (1, 1, 1)
+    assert (len(paused.jobs), paused.jobs.local.depth.total, made.relay.readers) == (1, 1, 1)
     await paused.engine.cancel(made.id)
     with pytest.raises(JobCancelled):
         await answer(made)

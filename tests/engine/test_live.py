@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
 from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, Payload
+from foreman.core.lanes import Lane
 from foreman.engine.depth import Depth
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.relay import Budget, Head
@@ -27,7 +28,7 @@ def claim(live: Live, **changes: Any) -> Claim:
         "seq": int(live.id),
         "id": live.id,
         "state": JobState.LOADING,
-        "lane": "local",
+        "lane": Lane.LOCAL,
         "model": live.model,
         "load_key": live.key,
         "path": live.path,
@@ -56,16 +57,16 @@ def test_a_job_is_known_before_it_is_counted(jobs: LiveJobs) -> None:
     live = living(jobs)
     jobs.expect(live)
     assert jobs.get("1") is live
-    assert (jobs.depth.total, jobs.wake.is_set()) == (0, False)
+    assert (jobs.local.depth.total, jobs.local.wake.is_set()) == (0, False)
     jobs.queued(live)
-    assert (jobs.depth.total, jobs.wake.is_set()) == (1, True)
+    assert (jobs.local.depth.total, jobs.local.wake.is_set()) == (1, True)
 
 
 def test_a_refused_job_is_forgotten(jobs: LiveJobs) -> None:
     live = living(jobs)
     jobs.expect(live)
     jobs.refused(live)
-    assert (jobs.get("1"), len(jobs), jobs.depth.total, jobs.wake.is_set()) == (None, 0, 0, False)
+    assert (jobs.get("1"), len(jobs), jobs.local.depth.total, jobs.local.wake.is_set()) == (None, 0, 0, False)
 
 
 def test_a_claimed_job_runs_and_is_queued_no_more(jobs: LiveJobs) -> None:
@@ -73,19 +74,19 @@ def test_a_claimed_job_runs_and_is_queued_no_more(jobs: LiveJobs) -> None:
     jobs.expect(live)
     jobs.queued(live)
     assert jobs.taken(claim(live)) is live
-    assert (jobs.running, live.state, counts(jobs.depth)) == (live, JobState.LOADING, {})
+    assert (jobs.running, live.state, counts(jobs.local.depth)) == ([live], JobState.LOADING, {})
 
 
 def test_a_job_of_an_earlier_process_gets_a_relay_of_its_own(jobs: LiveJobs) -> None:
     before = living(LiveJobs(Budget(1)), 7, A_SMALL, Mode.DETACHED)
-    jobs.depth.fill({("a:latest", "a:latest?num_ctx=2048"): 1})
+    jobs.local.depth.fill({("a:latest", "a:latest?num_ctx=2048"): 1})
     live = jobs.taken(claim(before))
     assert live is not before
-    assert jobs.get("7") is jobs.running is live
+    assert (jobs.get("7"), jobs.running) == (live, [live])
     assert (live.id, live.model, live.key, live.path) == ("7", "a:latest", A_SMALL, "/api/chat")
     assert (live.client, live.mode, live.created_at) == ("curl 127.0.0.1", Mode.DETACHED, 1_000)
     assert live.relay is not before.relay
-    assert counts(jobs.depth) == {}
+    assert counts(jobs.local.depth) == {}
 
 
 @pytest.mark.parametrize(("asked", "requested"), [(True, False), (False, True), (True, True), (False, False)])
@@ -102,7 +103,7 @@ def test_a_job_that_is_handed_back_is_queued_again_and_runs_no_more(jobs: LiveJo
     jobs.queued(live)
     jobs.taken(claim(live))
     jobs.returned(live)
-    assert (jobs.running, live.state, counts(jobs.depth)) == (None, JobState.QUEUED, {("a:latest", "a:latest"): 1})
+    assert (jobs.running, live.state, counts(jobs.local.depth)) == ([], JobState.QUEUED, {("a:latest", "a:latest"): 1})
     assert jobs.get("1") is live
 
 
@@ -114,10 +115,10 @@ def test_a_finished_job_is_gone_but_not_for_who_holds_it(jobs: LiveJobs, state: 
         jobs.queued(live)
     jobs.taken(claim(running))
     jobs.gone(queued, state)
-    assert jobs.running is running
+    assert jobs.running == [running]
     jobs.gone(running, state)
-    assert (len(jobs), list(jobs), jobs.depth.total) == (0, [], 0)
-    assert repr(jobs) == "<LiveJobs 0 queued, running None>"
+    assert (len(jobs), list(jobs), jobs.local.depth.total) == (0, [], 0)
+    assert repr(jobs) == "<LiveJobs 0 queued, running []>"
     assert queued.state is running.state is state
 
 
@@ -158,11 +159,11 @@ def test_a_claim_heard_of_before_its_submit_is_no_job_that_waits(jobs: LiveJobs)
     live = living(jobs)
     jobs.expect(live)
     jobs.taken(claim(live))
-    assert not jobs.depth.wants("a:latest")
-    assert not jobs.depth.matches(Hot((), ("a:latest",)))
-    assert jobs.depth.by_model() == {}
+    assert not jobs.local.depth.wants("a:latest")
+    assert not jobs.local.depth.matches(Hot((), ("a:latest",)))
+    assert jobs.local.depth.by_model() == {}
     jobs.queued(live)
-    assert counts(jobs.depth) == {}
+    assert counts(jobs.local.depth) == {}
 
 
 def test_they_say_in_a_word_how_they_stand(jobs: LiveJobs) -> None:
@@ -170,7 +171,7 @@ def test_they_say_in_a_word_how_they_stand(jobs: LiveJobs) -> None:
     jobs.expect(live)
     jobs.queued(live)
     assert repr(live) == "<Live 1 queued a:latest?num_ctx=2048 <Relay waiting, 0 bytes, 0 held, 0 readers>>"
-    assert repr(jobs) == "<LiveJobs 1 queued, running None>"
+    assert repr(jobs) == "<LiveJobs 1 queued, running []>"
 
 
 @dataclass(eq=False)
@@ -205,9 +206,9 @@ class Heard(RuleBasedStateMachine):
     def submit_heard(self, known: Known) -> None:
         if not known.acked:
             known.acked = True
-            self.jobs.wake.clear()
+            self.jobs.local.wake.clear()
             self.jobs.queued(known.live)
-            assert self.jobs.wake.is_set()
+            assert self.jobs.local.wake.is_set()
 
     @rule(known=consumes(known))
     def submit_refused(self, known: Known) -> None:
@@ -246,26 +247,26 @@ class Heard(RuleBasedStateMachine):
         expected: Counter[tuple[str, str]] = Counter()
         for known in self.all:
             expected[known.live.model, str(known.live.key)] += known.acked - (known.taken or known.gone)
-        found = counts(self.jobs.depth)
+        found = counts(self.jobs.local.depth)
         assert found == {key: count for key, count in expected.items() if count}
-        assert self.jobs.depth.by_model() == {
+        assert self.jobs.local.depth.by_model() == {
             model: total
             for model in ("a:latest", "b:latest")
             if (total := sum(n for (name, _), n in found.items() if name == model and n > 0))
         }
         for key in (A, A_SMALL, B):
-            assert self.jobs.depth.wants(str(key)) == (found.get((key.model, str(key)), 0) > 0)
+            assert self.jobs.local.depth.wants(str(key)) == (found.get((key.model, str(key)), 0) > 0)
 
     @invariant()
     def the_living_are_known_and_one_runs(self) -> None:
         assert set(self.jobs) == {known.live for known in self.all if not known.gone}
-        assert self.jobs.running is (self.running.live if self.running else None)
+        assert self.jobs.running == ([self.running.live] if self.running else [])
 
     def teardown(self) -> None:
         for known in self.all:
             self.submit_heard(known)
         self.the_depth_is_what_the_store_has_but_for_what_was_not_heard_of()
-        assert all(count > 0 for count in self.jobs.depth.counts.values())
+        assert all(count > 0 for count in self.jobs.local.depth.counts.values())
 
 
 TestHeard = Heard.TestCase

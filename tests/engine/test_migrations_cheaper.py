@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from foreman.core.job import ACTIVE, FINISHED, Hot, JobState
+from foreman.core.job import ACTIVE, FINISHED, JobState, Next
 from foreman.engine import database, migrations
 from foreman.engine.sqlite import SqliteStore
 from tests.engine.stored import done, failed, job_id, new_job
@@ -112,7 +112,7 @@ async def test_attempts_go_on_where_they_were(path: Path) -> None:
             found = await store.attempts(job_id(seq))
             assert [each.outcome for each in found] == [*JOBS[seq][2][:-1], "crashed"], seq
         ends = []
-        while (claim := await store.claim(Hot(), 8_001)) is not None:
+        while (claim := await store.claim(Next(), 8_001)) is not None:
             outcome = failed() if claim.job.seq == 9 else done()
             assert claim.number == len(JOBS[claim.job.seq][2]) + 1
             assert (await store.finish(claim.job.seq, outcome)).applied

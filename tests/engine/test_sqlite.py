@@ -19,7 +19,7 @@ import aiosqlite
 import pytest
 
 from foreman.core.errors import StorageFailed, StorageFull, StoreUnusable
-from foreman.core.job import Hot, JobState
+from foreman.core.job import JobState, Next
 from foreman.engine import lock
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.store import Submitted
@@ -71,7 +71,7 @@ async def test_a_full_disk_refuses_the_big_ones_and_lies_to_nobody(store: Sqlite
     with pytest.raises(StorageFull, match="no room"):
         await store.submit(new_job(999, body=os.urandom(50_000)))
     assert await present(store, *numbers) == accepted
-    assert (await store.claim(Hot(), 1)) is not None
+    assert (await store.claim(Next(), 1)) is not None
     await pragma(store, f"max_page_count={1 << 30}")
     assert await submitted(store, 999, size=50_000) == [True]
     assert await pragma(store, "integrity_check") == [("ok",)]
@@ -152,7 +152,7 @@ async def test_a_removed_or_replaced_file_is_noticed(store: SqliteStore, path: P
 async def test_pruned_space_goes_back_to_the_file_system(store: SqliteStore, path: Path) -> None:
     for number in range(1, 21):
         await store.submit(new_job(number, body=os.urandom(500_000)))
-        await store.claim(Hot(), 1)
+        await store.claim(Next(), 1)
         await store.finish(number, done(at=number))
     await pragma(store, "wal_checkpoint(TRUNCATE)")
     full = (await store.usage()).db_bytes
@@ -247,7 +247,7 @@ def test_a_process_that_fails_ends(path: Path, damaged: bool) -> None:
 SUBMITS = """
 import asyncio, os, sys
 from pathlib import Path
-from foreman.core.job import Hot
+from foreman.core.job import Next
 from foreman.engine.sqlite import SqliteStore
 from tests.engine.stored import back, done, new_job
 
@@ -258,7 +258,7 @@ async def main(path):
             await store.submit(new_job(number))
             os.write(1, b"submitted")
         for number in range(1, 6):
-            await store.claim(Hot(), 1)
+            await store.claim(Next(), 1)
             os.write(1, b"claimed")
             await store.finish(number, done())
             os.write(1, b"finished")
@@ -324,7 +324,7 @@ async def history(path: Path) -> tuple[list[dict[int, str]], list[int], Callable
         for number in range(1, 11):
             for move in (
                 lambda n=number: store.submit(new_job(n, body=os.urandom(300 * n))),
-                lambda: store.claim(Hot(), 1),
+                lambda: store.claim(Next(), 1),
                 lambda n=number: store.finish(n, done(body=os.urandom(700))),
             ):
                 await move()

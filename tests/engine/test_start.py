@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foreman.core.errors import Draining, JobCancelled, StorageFailed, StorageFull
-from foreman.core.job import ACTIVE, Hot, JobState, LoadKey, Mode, NewJob
+from foreman.core.job import ACTIVE, JobState, LoadKey, Mode, NewJob, Next
 from foreman.engine import migrations, statements, steps
 from foreman.engine.clock import millis
 from foreman.engine.live import LiveJobs
@@ -71,7 +71,7 @@ def test_it_is_what_the_store_makes_of_the_first_claim(job: NewJob, waited: int)
                 assert steps.job_of(row) == begun(job, seq, now).job
             else:
                 seq = steps.submit(db, job).seq
-                assert steps.claim(db, "me", Hot(), now) == begun(job, seq, now)
+                assert steps.claim(db, "me", Next(), now) == begun(job, seq, now)
         db.close()
 
 
@@ -167,7 +167,7 @@ async def broken(request: pytest.FixtureRequest, work: Running, monkeypatch: pyt
 async def goes_on(work: Running) -> None:
     """The next job is begun in the same way, and nothing is left of the others."""
     await room(work.store)
-    work.engine._worker.trouble.error = None
+    work.engine._settlement.trouble.error = None
     with pytest.MonkeyPatch.context() as undone:
         undone.setattr(steps, "submit_claimed", SUBMIT_CLAIMED)
         work.stub.script(GENERATE, None)
@@ -184,13 +184,13 @@ async def test_where_the_write_fails_the_client_is_told_and_the_target_let_go(
         live = work.only()
     with pytest.raises(broken):
         await asking
-    assert (len(work.jobs), work.jobs.running, work.jobs.depth.total) == (0, None, 0)
+    assert (len(work.jobs), work.jobs.running, work.jobs.waiting) == (0, [], 0)
     # It had not said a word yet, and might not have for half an hour.
     await work.left(entry)
     await work.rests()
     assert (live.relay.head, live.relay.readers) == (None, 0)
     assert await work.stored() == []
-    assert isinstance(work.engine._worker.trouble.error, StorageFull) is (broken is StorageFull)
+    assert isinstance(work.engine._settlement.trouble.error, StorageFull) is (broken is StorageFull)
     await goes_on(work)
 
 
@@ -305,13 +305,13 @@ async def test_of_two_at_once_only_one_is_begun(work: Running) -> None:
         asking = [asyncio.create_task(work.engine.submit(asked(prompt))) for prompt in ("first", "second")]
         await work.at_target("first")
         first, second = work.jobs
-        assert (work.jobs.running, second.state) == (first, JobState.QUEUED)
+        assert (work.jobs.running, second.state) == ([first], JobState.QUEUED)
     tickets = await asyncio.gather(*asking)
     assert [(job.id, job.state) for job in await work.stored()] == [
         (first.id, JobState.LOADING),
         (second.id, JobState.QUEUED),
     ]
-    assert (work.seen("second"), work.jobs.depth.total) == ([], 1)
+    assert (work.seen("second"), work.jobs.local.depth.total) == ([], 1)
     work.stub.release(GENERATE)
     await asyncio.gather(*map(answer, tickets))
     await work.settled()
@@ -325,7 +325,7 @@ async def test_one_that_came_a_moment_before_and_is_not_begun_goes_first(work: R
             asking.append(asyncio.create_task(work.engine.submit(submission)))
             await asyncio.sleep(0)
         assert [live.state for live in work.jobs] == [JobState.QUEUED] * 2
-        assert work.jobs.running is None
+        assert work.jobs.running == []
     for ticket in await asyncio.gather(*asking):
         assert await answer(ticket)
     assert [entry.number for entry in (*work.seen("first"), *work.seen("second"))] == sorted(
@@ -344,7 +344,7 @@ async def test_nothing_is_begun_before_the_worker_has_seen_what_it_was_woken_for
         return await submit(job, claimed_at)
 
     monkeypatch.setattr(work.store, "submit", told)
-    work.jobs.wake.set()
+    work.jobs.local.wake.set()
     assert await answer(await work.engine.submit(asked("sky")))
     assert claims == [None]
     await work.settled()
@@ -376,7 +376,7 @@ class Slow:
 async def test_what_is_let_go_of_already_is_not_hurried_by_a_write_that_fails(work: Running) -> None:
     start, slow = made(), Slow()
     start.written = asyncio.get_running_loop().create_future()
-    running_ = asyncio.create_task(work.engine._worker._supervised(start, slow))  # type: ignore[arg-type]
+    running_ = asyncio.create_task(work.engine._executor._supervised(start, slow))  # type: ignore[arg-type]
     await turns()
     assert start.live.attempt is not None
     start.live.attempt.cancel()
@@ -433,7 +433,7 @@ async def test_it_has_to_wait_in_line_where(work: Running, why: str) -> None:
     async with held(work.store):
         asking = asyncio.create_task(work.engine.submit(asked("sky", **WAITS[why])))
         await asyncio.sleep(0)
-        assert (work.jobs.running, work.only().state) == (None, JobState.QUEUED)
+        assert (work.jobs.running, work.only().state) == ([], JobState.QUEUED)
     ticket = await asking
     await work.engine.cancel(ticket.id)
     with pytest.raises(JobCancelled):

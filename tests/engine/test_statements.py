@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from foreman.core.job import Hot, JobState
+from foreman.core.job import Hot, JobState, Next
+from foreman.core.lanes import ANY_AGE
 from foreman.engine import migrations, statements, steps
 from foreman.engine.store import JobFilter
 
@@ -78,9 +79,9 @@ def test_the_claim_is_a_handful_of_probes(db: sqlite3.Connection, filled: bool) 
     lines = [line.replace("COVERING ", "") for line in plan(db, statements.CLAIM) if " jobs " in line]
     assert sorted(lines) == [
         "SEARCH jobs USING INDEX jobs_active (<expr>=?)",
-        "SEARCH jobs USING INDEX jobs_ready (lane=?)",
-        "SEARCH jobs USING INDEX jobs_ready_key (lane=? AND load_key=?)",
-        "SEARCH jobs USING INDEX jobs_ready_model (lane=? AND model=?)",
+        "SEARCH jobs USING INDEX jobs_ready (lane=? AND seq<?)",
+        "SEARCH jobs USING INDEX jobs_ready_key (lane=? AND load_key=? AND seq<?)",
+        "SEARCH jobs USING INDEX jobs_ready_model (lane=? AND model=? AND seq<?)",
         "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
     ]
 
@@ -141,7 +142,7 @@ def test_a_list_takes_no_longer_among_many(db: sqlite3.Connection) -> None:
 def test_a_claim_and_the_end_of_a_job_take_no_longer_among_many(db: sqlite3.Connection) -> None:
     def costs() -> list[int]:
         db.execute("BEGIN")
-        now = {"now": 1, "owner": "me", "load_keys": '["m1"]', "models": '["m1"]'}
+        now = {"now": 1, "owner": "me", "before": ANY_AGE, "load_keys": '["m1"]', "models": '["m1"]'}
         promote, claim = work(db, statements.PROMOTE.replace("?", ":now"), now), work(db, statements.CLAIM, now)
         ((seq,),) = db.execute("SELECT seq FROM jobs WHERE state='loading'").fetchall()
         finish = work(db, statements.FINISH, (1, 200, "{}", 1, 1, "done", None, None, seq, "me", True))
@@ -164,11 +165,18 @@ def test_the_depth_is_counted_in_the_index_of_the_keys(db: sqlite3.Connection, f
         fill(db, 1_000)
         db.execute("ANALYZE")
     lines = [line for line in plan(db, statements.DEPTH) if " jobs " in line]
-    assert lines == ["SCAN jobs USING INDEX jobs_ready_key", "SEARCH jobs USING INDEX jobs_delayed (not_before>?)"]
-    reads = [row for row in db.execute("EXPLAIN " + statements.DEPTH) if row[1] == "OpenRead"]
+    assert lines == [
+        "SEARCH jobs USING INDEX jobs_ready_key (lane=?)",
+        "SEARCH jobs USING INDEX jobs_delayed (not_before>?)",
+    ]
+    reads = [row for row in db.execute("EXPLAIN " + statements.DEPTH, {"lane": "local"}) if row[1] == "OpenRead"]
     ((table,),) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name='jobs'")
     first = next(row[2] for row in reads if row[3] == table)
-    columns = [row for row in db.execute("EXPLAIN " + statements.DEPTH) if row[1] == "Column" and row[2] == first]
+    columns = [
+        row
+        for row in db.execute("EXPLAIN " + statements.DEPTH, {"lane": "local"})
+        if row[1] == "Column" and row[2] == first
+    ]
     assert columns == [], "no row is read for a ready job"
 
 
@@ -209,5 +217,5 @@ def test_the_claim_is_the_plain_order_in_thousands_of_random_queues(db: sqlite3.
         now = chance.randrange(10)
         values = {"now": now, "load_keys": json.dumps(hot.load_keys), "models": json.dumps(hot.models)}
         expected = db.execute(PLAIN, values).fetchone()
-        claim = steps.claim(db, "me", hot, now)
+        claim = steps.claim(db, "me", Next(hot), now)
         assert (claim and claim.job.seq) == (expected and expected[0]), hot

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from foreman.core.job import Chosen, Hot, JobState, Payload, Stats
+from foreman.core.job import Chosen, JobState, Next, Payload, Stats
 from foreman.engine import database, statements, steps
 from foreman.engine.batch import Op, commit
 from tests.engine.stored import done, job_id, new_job
@@ -36,9 +36,9 @@ def test_no_step_leaves_a_statement_open(db: sqlite3.Connection) -> None:
     # One would keep the lock: the other connection could not write.
     for count in range(3):
         steps.submit(db, new_job(count))
-    claim = steps.claim(db, "me", Hot(), 1)
+    claim = steps.claim(db, "me", Next(), 1)
     assert claim is not None
-    steps.finish(db, "me", claim.job.seq, done(), (0, b"answer"), Hot())
+    steps.finish(db, "me", claim.job.seq, done(), (0, b"answer"), Next())
     steps.finish(db, "me", claim.job.seq + 1, done(), None, Chosen(claim.job.seq + 2))
     steps.finish(db, "me", claim.job.seq + 2, done(), None, None)
     steps.submit_claimed(db, "me", new_job(9), 1)
@@ -62,7 +62,7 @@ def test_bytes_are_those_of_the_request_and_the_answer(db: sqlite3.Connection) -
     job = new_job(1, body=b"x" * 500)
     seq = steps.submit(db, job).seq
     asked = number_of(db, "SELECT bytes FROM jobs")
-    steps.claim(db, "me", Hot(), 1)
+    steps.claim(db, "me", Next(), 1)
     steps.finish(db, "me", seq, done(), (1, b"y" * 300), None)
     stored = "SELECT (SELECT sum(length(headers) + length(body)) FROM payloads)"
     answered = " + (SELECT sum(length(headers) + length(body)) FROM results)"
@@ -111,7 +111,7 @@ def test_samples_of_many_load_keys_are_bounded(db: sqlite3.Connection, monkeypat
     monkeypatch.setattr(steps, "ALL_SAMPLES", 3)
     for count in range(1, 6):
         steps.submit(db, new_job(count, f"model-{count}"))
-        steps.claim(db, "me", Hot(), 1)
+        steps.claim(db, "me", Next(), 1)
         steps.finish(db, "me", count, done(), (0, b""), None)
     assert number_of(db, "SELECT count(*) FROM samples") == 5
     for _ in range(2):
@@ -152,7 +152,7 @@ def test_samples_that_are_too_many_of_their_key_go_now_and_then(
     kept = []
     for count in range(1, 9):
         steps.submit(db, new_job(count, "a" if count in (1, 4) else "b"))
-        steps.claim(db, "me", Hot(), 1)
+        steps.claim(db, "me", Next(), 1)
         steps.finish(db, "me", count, done(), None, None)
         kept.append([n for (n,) in db.execute("SELECT n FROM samples ORDER BY n")])
     assert kept[4:] == [[1, 2, 3, 4, 5], [1, 4, 5, 6], [1, 4, 5, 6, 7], [1, 4, 5, 6, 7, 8]]
@@ -162,7 +162,7 @@ def test_a_statement_that_fails_half_way_goes_with_its_step_and_no_neighbour_wit
     for number in (1, 2, 3):
         steps.submit(db, new_job(number))
     steps.cancel(db, job_id(2), 5)
-    steps.claim(db, "me", Hot(), 6)
+    steps.claim(db, "me", Next(), 6)
 
     def half(db: sqlite3.Connection) -> None:
         db.execute("UPDATE jobs SET error='left behind' WHERE seq=3")

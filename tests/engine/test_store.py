@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,8 @@ import pytest
 
 from foreman.core.errors import StorageFailed
 from foreman.core.estimate import KEPT_SAMPLES, Sample
-from foreman.core.job import Chosen, Hot, JobState, Mode, NewJob, Payload, Stats
+from foreman.core.job import Chosen, Hot, JobState, Mode, NewJob, Next, Payload, Stats
+from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.store import Finished, JobFilter, Store, Submitted
@@ -38,7 +40,7 @@ async def submit(store: Store, *models: str) -> list[int]:
 
 
 async def claimed(store: Store, hot: Hot = Hot(), now: int = 5_000) -> int | None:  # noqa: B008 immutable
-    claim = await store.claim(hot, now)
+    claim = await store.claim(Next(hot), now)
     return None if claim is None else claim.job.seq
 
 
@@ -108,7 +110,7 @@ async def test_a_claim_carries_the_request(store: Store) -> None:
     body = os.urandom(100_000)
     payload = Payload("/v1/chat/completions", (("x-odd", "\udcff\x01"), ("accept", "*/*")), body)
     await store.submit(new_job(1, payload=payload))
-    claim = await store.claim(Hot(), 5_000)
+    claim = await store.claim(Next(), 5_000)
     assert claim is not None
     assert claim.payload == payload == await store.payload(job_id(1))
     assert (claim.job.state, claim.job.attempts, claim.job.claimed_at) == (JobState.LOADING, 1, 5_000)
@@ -123,9 +125,57 @@ async def test_one_job_at_a_time(store: Store) -> None:
     assert await claimed(store) == 2
 
 
+REMOTE = Next(lane=Lane.REMOTE)
+
+
 async def test_another_lane_is_not_claimed(store: Store) -> None:
-    await store.submit(new_job(1, lane="remote"))
+    await store.submit(new_job(1, lane=Lane.REMOTE))
     assert await claimed(store) is None
+    await store.submit(new_job(2))
+    claim = await store.claim(REMOTE, 5_000)
+    assert claim is not None
+    assert (claim.job.seq, claim.job.lane) == (1, Lane.REMOTE)
+    assert await store.claim(REMOTE, 5_000) is None
+
+
+async def test_remote_jobs_are_claimed_in_order_of_arrival_however_many_run(store: Store) -> None:
+    for number, model in enumerate("aba", 1):
+        await store.submit(new_job(number, model, lane=Lane.REMOTE))
+    claims = [await store.claim(replace(REMOTE, hot=Hot(("b",), ("b",))), 5_000) for _ in range(4)]
+    assert [claim and claim.job.seq for claim in claims] == [1, 2, 3, None]
+
+
+@pytest.mark.parametrize("gives_way", [False, True])
+async def test_who_gives_way_takes_nothing_younger_than_what_is_ready_in_the_other_lane(
+    store: Store, *, gives_way: bool
+) -> None:
+    for number, lane in enumerate((Lane.LOCAL, Lane.REMOTE, Lane.LOCAL, Lane.REMOTE), 1):
+        await store.submit(new_job(number, "b" if number == 3 else "a", lane=lane))
+    local, remote = Next(Hot(("b",), ("b",)), Lane.LOCAL, gives_way), Next(lane=Lane.REMOTE, gives_way=gives_way)
+    before = await store.claim(remote, 5_000)
+    assert (before is None) is gives_way
+    first = await store.claim(local, 5_000)
+    assert first is not None
+    # What is hot counts among those that may go.
+    assert first.job.seq == (1 if gives_way else 3)
+    following = (await store.finish(first.job.seq, done(), local)).next
+    assert (following is None) is gives_way
+    # Now the remote one is older.
+    after = await store.claim(remote, 5_000)
+    assert after is not None
+    assert after.job.seq == (2 if gives_way else 4)
+
+
+async def test_nobody_gives_way_to_a_job_whose_time_has_not_come(store: Store) -> None:
+    await store.submit(new_job(9, lane=Lane.REMOTE, not_before=100))
+    await submit(store, "a", "b")
+    wanted = Next(gives_way=True)
+    claim = await store.claim(wanted, 99)
+    assert claim is not None
+    assert (await store.finish(claim.job.seq, done(at=100), wanted)).next is None
+    claim = await store.claim(replace(REMOTE, gives_way=True), 100)
+    assert claim is not None
+    assert claim.job.seq == 1
 
 
 async def test_a_delayed_job_waits_and_keeps_its_place(store: Store) -> None:
@@ -154,12 +204,12 @@ async def test_the_answer_comes_back_byte_for_byte(store: Store, body: bytes) ->
 async def test_finish_claims_the_next_in_the_same_step(store: Store) -> None:
     await submit(store, "a", "b", "a")
     await claimed(store)
-    finished = await store.finish(1, done(at=6_000), Hot(("a",)))
+    finished = await store.finish(1, done(at=6_000), Next(Hot(("a",))))
     assert finished.next is not None
     assert (finished.next.job.seq, finished.next.job.claimed_at) == (3, 6_000)
-    last = await store.finish(3, failed(), Hot())
+    last = await store.finish(3, failed(), Next())
     assert (last.state, last.next and last.next.job.seq) == (JobState.FAILED, 2)
-    assert await store.finish(2, done(), Hot()) == Finished(True, JobState.DONE, None)
+    assert await store.finish(2, done(), Next()) == Finished(True, JobState.DONE, None)
 
 
 async def test_a_job_may_be_claimed_as_it_is_kept(store: Store) -> None:
@@ -173,7 +223,7 @@ async def test_a_job_may_be_claimed_as_it_is_kept(store: Store) -> None:
     assert await store.payload(new.id) == new.payload
     await store.submit(new_job(2))
     assert await claimed(store) is None
-    assert (await store.finish(submitted.seq, done(), Hot())).next is not None
+    assert (await store.finish(submitted.seq, done(), Next())).next is not None
     assert [(each.n, each.outcome) for each in await store.attempts(new.id)] == [(1, "done")]
 
 
@@ -228,7 +278,7 @@ async def test_who_does_not_own_a_job_claims_none_with_its_end(store: Store) -> 
 async def test_a_job_handed_back_may_be_the_next(store: Store) -> None:
     await submit(store, "a", "b")
     await claimed(store)
-    handed = await store.hand_back(1, back(), Hot())
+    handed = await store.hand_back(1, back(), Next())
     assert handed.next is not None
     assert (handed.next.job.seq, handed.next.job.attempts) == (1, 2)
 
@@ -237,8 +287,8 @@ async def test_a_job_ends_once(store: Store) -> None:
     await submit(store, "a", "b")
     await claimed(store)
     await store.finish(1, done())
-    assert await store.finish(1, failed(), Hot()) == Finished(False, JobState.DONE)
-    assert await store.hand_back(1, back(), Hot()) == Finished(False, JobState.DONE)
+    assert await store.finish(1, failed(), Next()) == Finished(False, JobState.DONE)
+    assert await store.hand_back(1, back(), Next()) == Finished(False, JobState.DONE)
     assert await store.cancel(job_id(1), 9_999) is JobState.DONE
     assert await state(store, 2) is JobState.QUEUED
 
@@ -409,7 +459,7 @@ async def test_the_list_shows_the_newest_that_fit(store: Store) -> None:
 async def test_the_queue_is_told_as_a_claim_would_see_it(store: Store) -> None:
     for number, not_before in enumerate((0, 300, 200, 0, 200), 1):
         await store.submit(new_job(number, "b", (("num_ctx", number),), not_before=not_before))
-    await store.submit(new_job(6, lane="remote"))
+    await store.submit(new_job(6, "far", lane=Lane.REMOTE))
     await store.cancel(job_id(4), 1)
 
     async def told(now: int, limit: int = 100) -> tuple[list[int], list[int]]:
@@ -417,6 +467,7 @@ async def test_the_queue_is_told_as_a_claim_would_see_it(store: Store) -> None:
         return [each.seq for each in waiting], [job.seq for job in await store.delayed(limit, now)]
 
     assert await store.waiting(1, 0) == [Waiting(1, "b", "b?num_ctx=1")]
+    assert await store.waiting(9, 0, Lane.REMOTE) == [Waiting(6, "far", "far")]
     assert await told(0) == ([1], [3, 5, 2])
     assert await told(199) == ([1], [3, 5, 2])
     assert await told(200) == ([1, 3, 5], [2])
@@ -448,9 +499,9 @@ async def test_what_jobs_took_is_remembered(opener: Callable[[str], AbstractAsyn
         await store.submit(new_job(1, "a", (("num_ctx", 2),)))
         await submit_more(store, 2, 5)
         await claimed(store)
-        await store.finish(1, done(70, stats=Stats(load_ms=400, total_ms=1_000, output_tokens=9)), Hot())
-        await store.finish(2, done(80, stats=Stats(total_ms=30)), Hot())
-        await store.finish(3, failed(), Hot())
+        await store.finish(1, done(70, stats=Stats(load_ms=400, total_ms=1_000, output_tokens=9)), Next())
+        await store.finish(2, done(80, stats=Stats(total_ms=30)), Next())
+        await store.finish(3, failed(), Next())
         await store.cancel(job_id(4), 85)
         await store.finish(4, failed())
         assert await store.finish(1, done(90)) == Finished(False, JobState.DONE)
@@ -475,7 +526,7 @@ async def test_the_newest_samples_of_a_load_key_are_kept(store: Store) -> None:
     await submit_more(store, 2, KEPT_SAMPLES + 6)
     await claimed(store)
     for number in range(1, KEPT_SAMPLES + 7):
-        await store.finish(number, done(number), Hot())
+        await store.finish(number, done(number), Next())
     samples = await store.samples()
     assert [each.at for each in samples] == [1, *range(7, KEPT_SAMPLES + 7)]
     assert [each.load_key for each in samples] == ["a"] + ["b"] * KEPT_SAMPLES
@@ -670,7 +721,7 @@ async def test_what_a_cancelled_caller_handed_over_happens_whole_or_not_at_all(s
     await claimed(store)
     tasks = [
         asyncio.create_task(store.submit(new_job(2))),
-        asyncio.create_task(store.finish(1, done(body=b"x" * 100_000), Hot())),
+        asyncio.create_task(store.finish(1, done(body=b"x" * 100_000), Next())),
     ]
     for _ in range(steps):
         await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from foreman.core.job import Hot
+from foreman.core.job import Next
 from foreman.engine.sqlite import SqliteStore
 from tests.engine.stored import done, failed
 
@@ -20,7 +20,7 @@ KILLS = 20
 CHILD = """
 import asyncio, os, sys
 from pathlib import Path
-from foreman.core.job import Hot, JobState
+from foreman.core.job import Next, JobState
 from foreman.engine.sqlite import SqliteStore
 from tests.engine.stored import done, job_id, new_job
 from tests.engine.test_store_kill import answer_to, question
@@ -40,14 +40,14 @@ async def client(store, number):
 async def worker(store):
     claim = None
     while True:
-        claim = claim or await store.claim(Hot(), 1)
+        claim = claim or await store.claim(Next(), 1)
         if claim is None:
             await asyncio.sleep(0)
             continue
         assert claim.payload.body == question(claim.job.id)
         tell("runs", claim.job.id, claim.job.seq)
         store.note_working(claim.job.seq, 2)
-        finished = await store.finish(claim.job.seq, done(body=answer_to(claim.job.id)), Hot())
+        finished = await store.finish(claim.job.seq, done(body=answer_to(claim.job.id)), Next())
         tell("finished", finished.state, claim.job.id)
         claim = finished.next
 
@@ -121,10 +121,10 @@ async def test_kill_9_at_any_moment(tmp_path: Path) -> None:
         for job in ends:
             answer = await store.answer(job)
             assert (answer and answer.body) == (answer_to(job) if ends[job] == "done" else None)
-        claim = await store.claim(Hot(), 5)
+        claim = await store.claim(Next(), 5)
         while claim is not None:
             assert claim.payload.body == question(claim.job.id)
-            claim = (await store.finish(claim.job.seq, failed() if claim.job.seq % 2 else done(), Hot())).next
+            claim = (await store.finish(claim.job.seq, failed() if claim.job.seq % 2 else done(), Next())).next
     assert list(rows(path, "PRAGMA integrity_check")) == [("ok",)]
     assert list(rows(path, "PRAGMA foreign_key_check")) == []
     unfinished = "SELECT id FROM jobs WHERE state NOT IN ('done', 'failed', 'cancelled')"

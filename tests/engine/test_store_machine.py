@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from foreman.core.errors import StorageFailed
-from foreman.core.job import ACTIVE, FINISHED, Chosen, Claim, Hot, Job, JobState, Mode, NewJob
+from foreman.core.job import ACTIVE, FINISHED, Chosen, Claim, Hot, Job, JobState, Mode, NewJob, Next
+from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.store import Finished, JobFilter, Submitted
@@ -24,14 +25,24 @@ from tests.engine.stored import back, done, failed, job_id, new_job
 
 T = TypeVar("T")
 
-MODELS = ("a", "b", "c")
+MODELS = ("a", "b", "c", "far")
 CLIENTS = ("", "x")
 KEYS = tuple(f"{model}{tail}" for model in MODELS for tail in ("", "?num_ctx=1"))
-HOT = st.builds(
-    Hot,
-    st.lists(st.sampled_from(KEYS), max_size=2).map(tuple),
-    st.lists(st.sampled_from(MODELS), max_size=2).map(tuple),
+LOCAL_KEYS = tuple(key for key in KEYS if not key.startswith("far"))
+NEXT = st.builds(
+    Next,
+    st.builds(
+        Hot,
+        st.lists(st.sampled_from(KEYS), max_size=2).map(tuple),
+        st.lists(st.sampled_from(MODELS), max_size=2).map(tuple),
+    ),
+    st.sampled_from(Lane),
+    st.booleans(),
 )
+
+
+def lane_of(model: str) -> Lane:
+    return Lane.REMOTE if model == "far" else Lane.LOCAL
 
 
 @dataclass
@@ -57,6 +68,10 @@ class Expected:
     first_byte_at: int | None = None
     outcomes: list[str | None] = field(default_factory=list)
     answered: bool = False
+
+    @property
+    def lane(self) -> Lane:
+        return lane_of(self.model)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -91,20 +106,28 @@ class StoreMachine(RuleBasedStateMachine):
 
     # The model.
 
-    def active(self) -> int | None:
-        return next((seq for seq, job in self.jobs.items() if job.state in ACTIVE), None)
+    def active(self, lane: Lane = Lane.LOCAL) -> list[int]:
+        return [seq for seq, job in self.jobs.items() if job.state in ACTIVE and job.lane is lane]
 
-    def expect_claim(self, hot: Hot, claim: Claim | None) -> None:
+    def ready(self, lane: Lane) -> list[int]:
+        queued = (seq for seq, job in self.jobs.items() if job.state is JobState.QUEUED and job.not_before == 0)
+        return [seq for seq in queued if self.jobs[seq].lane is lane]
+
+    def expect_claim(self, wanted: Next, claim: Claim | None) -> None:
         for job in self.jobs.values():
             if job.state is JobState.QUEUED and job.not_before <= self.now:
                 job.not_before = 0
-        ready = [seq for seq, job in self.jobs.items() if job.state is JobState.QUEUED and job.not_before == 0]
-        if not ready or self.active() is not None:
+        hot, ready = wanted.hot, self.ready(wanted.lane)
+        if wanted.gives_way:
+            ready = [seq for seq in ready if all(seq < older for older in self.ready(wanted.lane.other))]
+        if not ready or (wanted.lane is Lane.LOCAL and self.active()):
             assert claim is None
             return
 
         def rank(seq: int) -> tuple[int, int]:
             job = self.jobs[seq]
+            if wanted.lane is Lane.REMOTE:
+                return (0, seq)
             return (0 if job.key in hot.load_keys else 1 if job.model in hot.models else 2, seq)
 
         first = min(ready, key=rank)
@@ -132,6 +155,7 @@ class StoreMachine(RuleBasedStateMachine):
             (("num_ctx", 1),) if tail else (),
             not_before=self.now + delay if delay else 0,
             created_at=self.now,
+            lane=lane_of(model),
             **values,
         )
 
@@ -143,7 +167,7 @@ class StoreMachine(RuleBasedStateMachine):
             new.client, new.idem_key, new.req_hash,
         )  # fmt: skip
 
-    def expect_end(self, seq: int, state: JobState, finished: Finished, following: Hot | Chosen | None) -> None:
+    def expect_end(self, seq: int, state: JobState, finished: Finished, following: Next | Chosen | None) -> None:
         """`state` is where the caller wants the job to go."""
         job = self.jobs.get(seq)
         if job is None or job.state not in ACTIVE:
@@ -159,21 +183,23 @@ class StoreMachine(RuleBasedStateMachine):
         if state is JobState.DONE:
             self.samples.append((job.key, self.now))
         job.outcomes[-1] = "requeued" if state is JobState.QUEUED else state
-        if isinstance(following, Hot):
+        if isinstance(following, Next):
             self.expect_claim(following, finished.next)
             assert not finished.chosen
             return
         assert finished.next is None
         chosen = None if following is None else self.jobs.get(following.seq)
-        assert finished.chosen == (chosen is not None and chosen.state is JobState.QUEUED and not chosen.not_before)
+        stands = chosen is not None and chosen.state is JobState.QUEUED and not chosen.not_before
+        assert finished.chosen == (stands and not self.active())
         if following is not None and finished.chosen:
             self.expect_claimed(following.seq)
 
     def some_seq(self, data: st.DataObject) -> int:
-        """Most often the job in flight."""
-        active = self.active()
+        """Most often a job in flight."""
+        active = [*self.active(), *self.active(Lane.REMOTE)]
         some = st.sampled_from([*self.jobs, self.last + 1])
-        return data.draw(some if active is None else st.one_of(st.just(active), st.just(active), some), "seq")
+        one = st.sampled_from(active or [0])
+        return data.draw(st.one_of(one, one, some) if active else some, "seq")
 
     # The rules.
 
@@ -216,10 +242,10 @@ class StoreMachine(RuleBasedStateMachine):
             for new, seq in zip(many, self.run(self.store.submit_many(many)), strict=True):
                 self.expect_new(new, seq)
 
-    @rule(key=st.sampled_from(KEYS), max_attempts=st.integers(1, 3))
+    @rule(key=st.sampled_from(LOCAL_KEYS), max_attempts=st.integers(1, 3))
     def submit_claimed(self, key: str, max_attempts: int) -> None:
         new = self.new(key, max_attempts=max_attempts)
-        if self.active() is not None:
+        if self.active():
             with pytest.raises(StorageFailed, match="UNIQUE"):
                 self.run(self.store.submit(new, self.now))
             return
@@ -228,24 +254,28 @@ class StoreMachine(RuleBasedStateMachine):
         self.expect_new(new, submitted.seq)
         self.expect_claimed(submitted.seq)
 
-    @rule(hot=HOT)
-    def claim(self, hot: Hot) -> None:
-        self.expect_claim(hot, self.run(self.store.claim(hot, self.now)))
+    @rule(wanted=NEXT)
+    def claim(self, wanted: Next) -> None:
+        self.expect_claim(wanted, self.run(self.store.claim(wanted, self.now)))
 
     @precondition(lambda self: self.jobs)
-    @rule(data=st.data(), well=st.booleans(), following=st.none() | HOT | st.builds(Chosen, st.integers(1, 9)))
-    def finish(self, data: st.DataObject, well: bool, following: Hot | Chosen | None) -> None:
+    @rule(data=st.data(), well=st.booleans(), following=st.none() | NEXT | st.builds(Chosen, st.integers(1, 9)))
+    def finish(self, data: st.DataObject, well: bool, following: Next | Chosen | None) -> None:
         seq = self.some_seq(data)
         outcome = done(self.now) if well else failed(self.now)
-        if well and seq == self.active():
+        if well and seq in (*self.active(), *self.active(Lane.REMOTE)):
             self.jobs[seq].answered = True
         self.expect_end(seq, outcome.state, self.run(self.store.finish(seq, outcome, following)), following)
 
     @precondition(lambda self: self.jobs)
     @rule(
-        data=st.data(), delay=st.sampled_from((0, 5)), counted=st.booleans(), crash=st.booleans(), hot=st.none() | HOT
+        data=st.data(),
+        delay=st.sampled_from((0, 5)),
+        counted=st.booleans(),
+        crash=st.booleans(),
+        following=st.none() | NEXT,
     )
-    def hand_back(self, data: st.DataObject, delay: int, counted: bool, crash: bool, hot: Hot | None) -> None:
+    def hand_back(self, data: st.DataObject, delay: int, counted: bool, crash: bool, following: Next | None) -> None:
         seq = self.some_seq(data)
         not_before = self.now + delay if delay else 0
         job = self.jobs.get(seq)
@@ -254,8 +284,10 @@ class StoreMachine(RuleBasedStateMachine):
             job.crashes += crash
             job.first_byte_at = None
             job.not_before = 0 if job.cancel_requested else not_before
-        handed = self.run(self.store.hand_back(seq, back(self.now, not_before, counted=counted, crash=crash), hot))
-        self.expect_end(seq, JobState.QUEUED, handed, hot)
+        handed = self.run(
+            self.store.hand_back(seq, back(self.now, not_before, counted=counted, crash=crash), following)
+        )
+        self.expect_end(seq, JobState.QUEUED, handed, following)
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
@@ -379,11 +411,13 @@ class StoreMachine(RuleBasedStateMachine):
             )  # fmt: skip
             assert (job.finished_at is not None) == (job.state in FINISHED)
         queued = {seq: job for seq, job in self.jobs.items() if job.state is JobState.QUEUED}
-        assert await self.store.depth() == Counter((job.model, job.key) for job in queued.values())
+        for lane in Lane:
+            mine = {seq: job for seq, job in queued.items() if job.lane is lane}
+            assert await self.store.depth(lane) == Counter((job.model, job.key) for job in mine.values())
+            ready = [Waiting(seq, job.model, job.key) for seq, job in mine.items() if job.not_before <= self.now]
+            assert await self.store.waiting(1_000, self.now, lane) == ready
         due = [job.not_before for job in queued.values() if job.not_before]
         assert await self.store.next_due() == min(due, default=None)
-        ready = [Waiting(seq, job.model, job.key) for seq, job in queued.items() if job.not_before <= self.now]
-        assert await self.store.waiting(1_000, self.now) == ready
         delayed = [seq for seq, job in queued.items() if job.not_before > self.now]
         delayed.sort(key=lambda seq: (queued[seq].not_before, seq))
         assert [job.seq for job in await self.store.delayed(1_000, self.now)] == delayed

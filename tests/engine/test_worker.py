@@ -12,8 +12,8 @@ import pytest
 from foreman.app import engine_of
 from foreman.config import Settings
 from foreman.core.errors import Draining, JobCancelled, StorageFull
-from foreman.core.job import Chosen, Hot, JobState, Outcome
-from foreman.engine import steps, worker
+from foreman.core.job import Chosen, JobState, Next, Outcome
+from foreman.engine import executor, settlement, steps
 from foreman.engine.clock import SystemClock
 from foreman.engine.intake import Ticket
 from foreman.engine.live import Live
@@ -63,9 +63,9 @@ async def test_the_next_is_begun_while_the_last_is_written_and_nothing_of_it_lea
         assert await answer(first)
         await work.told(await work.at_target("second"))
         live = living(second)
-        assert (work.jobs.running, live.relay.head, live.relay.size) == (live, None, 0)
+        assert (work.jobs.running, live.relay.head, live.relay.size) == ([live], None, 0)
         # What is counted is what is on disk.
-        assert (await work.store.depth(), work.jobs.depth.total) == ({("llama3:latest", "llama3:latest"): 1}, 1)
+        assert (await work.store.depth(), work.jobs.local.depth.total) == ({("llama3:latest", "llama3:latest"): 1}, 1)
     assert await answer(second)
     await ended(live)
     assert [(job.state, job.attempts) for job in await work.stored()] == [(JobState.DONE, 1)] * 2
@@ -111,7 +111,7 @@ async def test_a_client_that_leaves_before_the_commit(work: Running) -> None:
 async def test_a_cancel_that_is_written_before_the_choice_is(
     work: Running, packing: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "foreman.engine.worker")
+    caplog.set_level(logging.INFO, "foreman.engine")
     first, second, third = await work.lined_up("first", "second", "third", **LONG)
     work.stub.script(GENERATE, [Script(hold=0)])
     work.stub.release(GENERATE)
@@ -192,7 +192,8 @@ async def test_an_error_that_nobody_thought_of_ends_the_process_at_once(
 async def test_where_the_end_cannot_be_written_the_next_waits_for_the_store_too(
     work: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "STORE_PAUSE_SECONDS", 0.01)
+    for module in (executor, settlement):
+        monkeypatch.setattr(module, "STORE_PAUSE_SECONDS", 0.01)
     first, second = await work.lined_up("first", "second", tokens=10_000)
     await no_room(work.store)
     work.stub.release(GENERATE)
@@ -200,7 +201,7 @@ async def test_where_the_end_cannot_be_written_the_next_waits_for_the_store_too(
     await work.refused.wait()
     with pytest.raises(StorageFull):
         await work.engine.submit(asked("not now"))
-    assert (living(second).relay.head, living(first).ended.is_set(), work.jobs.depth.total) == (None, False, 1)
+    assert (living(second).relay.head, living(first).ended.is_set(), work.jobs.local.depth.total) == (None, False, 1)
     await room(work.store)
     assert await answer(first)
     assert await answer(second)
@@ -212,10 +213,10 @@ class Ends:
     """What was claimed with the end of each job."""
 
     def __init__(self, finish: Callable[..., Any]) -> None:
-        self.following: list[Hot | Chosen | None] = []
+        self.following: list[Next | Chosen | None] = []
         self._finish = finish
 
-    async def __call__(self, seq: int, outcome: Outcome, claim: Hot | Chosen | None = None) -> Finished:
+    async def __call__(self, seq: int, outcome: Outcome, claim: Next | Chosen | None = None) -> Finished:
         self.following.append(claim)
         finished: Finished = await self._finish(seq, outcome, claim)
         return finished
@@ -239,11 +240,11 @@ async def test_each_end_comes_with_the_choice_of_the_next(work: Running, ends: E
 
 async def test_nothing_is_begun_ahead_of_a_store_that_takes_no_writes(work: Running, ends: Ends) -> None:
     tickets = await work.lined_up("first", "second")
-    work.engine._worker.trouble.begin(StorageFull("no room"))
+    work.engine._settlement.trouble.begin(StorageFull("no room"))
     work.stub.release(GENERATE)
     for ticket in tickets:
         assert await answer(ticket)
-    assert isinstance(ends.following[0], Hot)
+    assert isinstance(ends.following[0], Next)
     await work.settled()
 
 
@@ -256,7 +257,7 @@ async def test_a_stop_takes_no_further_job(work: Running, ends: Ends) -> None:
     assert await answer(first)
     await draining
     assert (ends.following, work.seen("second")) == ([None], [])
-    assert await work.store.depth() == work.jobs.depth.counts == {("llama3:latest", "llama3:latest"): 1}
+    assert await work.store.depth() == work.jobs.local.depth.counts == {("llama3:latest", "llama3:latest"): 1}
 
 
 async def test_a_pause_between_two_jobs(work: Running, ends: Ends) -> None:
@@ -285,7 +286,7 @@ async def test_a_pause_while_the_next_is_being_written_holds_up_the_one_after_it
     assert await answer(second)
     await ended(living(second))
     await work.rests()
-    assert (living(third).state, work.seen("third"), work.jobs.depth.total) == (JobState.QUEUED, [], 1)
+    assert (living(third).state, work.seen("third"), work.jobs.local.depth.total) == (JobState.QUEUED, [], 1)
     await work.engine.pause(False)
     assert await answer(third)
     await work.settled()
@@ -348,4 +349,4 @@ async def test_a_stop_before_the_commit_costs_the_next_no_attempt(stub: StubOlla
             (JobState.DONE, 1),
             (JobState.QUEUED, 0),
         ]
-        assert work.jobs.depth.counts == await work.store.depth()
+        assert work.jobs.local.depth.counts == await work.store.depth()

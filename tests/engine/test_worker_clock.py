@@ -9,7 +9,7 @@ from foreman.config import Settings
 from foreman.core.job import LoadKey, Mode, Payload
 from foreman.core.submission import Submission
 from foreman.engine.clock import millis
-from foreman.engine.worker import RECHECK_SECONDS
+from foreman.engine.executor import RECHECK_SECONDS
 from foreman.testing import StubOllama
 from tests.engine.clock import HandClock
 

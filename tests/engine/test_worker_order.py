@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from foreman.core.errors import JobCancelled, JobFailed, TargetError
-from foreman.core.job import Chosen, Hot, JobState, LoadKey, Mode
+from foreman.core.job import Chosen, Hot, JobState, LoadKey, Mode, Next
+from foreman.core.lanes import Lane
 from foreman.engine import steps
 from foreman.engine.clock import millis
 from foreman.engine.fresh import LONGEST
 from foreman.engine.intake import Ticket
 from foreman.testing import Die, Script, StubOllama
 from tests.engine.running import GENERATE, PATIENCE, Running, answer, asked, ended, running
+from tests.mixing import CLOUD, mixed, most, remote
 
 CLAIM_CHOSEN = steps.claim_chosen
 # What the target does to a request now and then; most are answered.
@@ -37,7 +39,7 @@ class Choices:
     def __call__(self, db: sqlite3.Connection, owner: str, chosen: Chosen, now: int) -> bool:
         ((key,),) = db.execute("SELECT load_key FROM jobs WHERE seq=?", (chosen.seq,)).fetchall()
         db.execute("SAVEPOINT look")
-        claim = steps.claim(db, owner, Hot((key,), (LoadKey.parse(key).model,)), now)
+        claim = steps.claim(db, owner, Next(Hot((key,), (LoadKey.parse(key).model,))), now)
         db.execute("ROLLBACK TO look")
         claimed = CLAIM_CHOSEN(db, owner, chosen, now)
         self.made.append((chosen.seq, None if claim is None else claim.job.seq, claimed))
@@ -57,8 +59,9 @@ def choices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Choices]:
 class Crowd:
     """Clients by chance. Each hears either a whole answer or a reason."""
 
-    def __init__(self, work: Running, seed: int) -> None:
+    def __init__(self, work: Running, seed: int, models: tuple[str, ...] = ("llama3",) * 6 + ("qwen3:8b",)) -> None:
         self._work = work
+        self._models = models
         self._chance = random.Random(seed)
         self.clients: list[asyncio.Task[tuple[str, JobState | None]]] = []
         self._count = 0
@@ -80,10 +83,11 @@ class Crowd:
         """Its job, and how that has ended as far as it knows; None where it left."""
         chance, engine = self._chance, self._work.engine
         self._count += 1
-        model = chance.choice(("llama3",) * 6 + ("qwen3:8b",))
+        model = chance.choice(self._models)
         body = asked(
             f"job {self._count}",
             model,
+            lane=Lane.REMOTE if model == CLOUD else Lane.LOCAL,
             pad=2 * LONGEST if chance.random() < 0.05 else 0,
             not_before=millis(self._work.clock) + 30 if chance.random() < 0.05 else 0,
             mode=chance.choice(tuple(Mode)),
@@ -130,28 +134,48 @@ async def choices_are_made(work: Running, choices: Choices) -> None:
 async def test_whatever_clients_do_the_order_is_the_stores_and_nothing_is_lost(
     stub: StubOllama, tmp_path: Path, choices: Choices, seed: int
 ) -> None:
-    chance = random.Random(-seed - 1)
-    settings = {"retry_base_seconds": 0.01, "retry_cap_seconds": 0.02, "max_attempts": 5}
-    async with running(stub, tmp_path / "foreman.db", **settings) as work:
+    async with running(stub, tmp_path / "foreman.db", **TIRELESS) as work:
         await work.warm()
-        stub.script(GENERATE, [chance.choice(MOODS) for _ in range(2_000)])
-        crowd = Crowd(work, seed)
-        await crowd.come(120)
-        async with asyncio.timeout(PATIENCE):
-            heard = dict(await asyncio.gather(*crowd.clients))
-        for live in list(work.jobs):
-            await ended(live)
-        await work.settled()
+        await nothing_is_lost(work, Crowd(work, seed), seed)
         await choices_are_made(work, choices)
         assert stub.ledger.max_concurrent == 1
-        jobs = await work.stored()
-        assert {job.id for job in jobs if job.client != "last"} == heard.keys()
-        for job in jobs:
-            assert job.finished_at is not None
-            told = heard.get(job.id) or job.state
-            # A cancel may be asked for while the answer breaks off, of which the reader hears first.
-            assert told is job.state or (told, job.state) == (JobState.FAILED, JobState.CANCELLED)
-            tries = await work.store.attempts(job.id)
-            assert all(each.outcome is not None for each in tries)
-            # Only a try that was not the job's fault is not counted.
-            assert job.attempts <= len(tries) <= job.attempts + sum(each.error_code == "status_503" for each in tries)
+
+
+@pytest.mark.parametrize(("seed", "exclusive"), [(3, True), (4, True), (5, False), (6, False)])
+async def test_the_same_where_some_of_it_is_remote(
+    stub: StubOllama, tmp_path: Path, choices: Choices, seed: int, *, exclusive: bool
+) -> None:
+    settings = TIRELESS | {"exclusive": exclusive, "remote_slots": 3}
+    async with running(stub, tmp_path / "foreman.db", **settings) as work:
+        await work.warm()
+        await nothing_is_lost(work, Crowd(work, seed, ("llama3", "llama3", "qwen3:8b", CLOUD, CLOUD)), seed)
+        assert mixed(stub) == [] or not exclusive
+        await choices_are_made(work, choices)
+        assert stub.ledger.max_concurrent == 1
+        assert most(remote(stub)) <= 3
+
+
+TIRELESS = {"retry_base_seconds": 0.01, "retry_cap_seconds": 0.02, "max_attempts": 5}
+
+
+async def nothing_is_lost(work: Running, crowd: Crowd, seed: int) -> None:
+    """Let the crowd come, to a target in all its moods; what each client heard is what is stored."""
+    chance = random.Random(-seed - 1)
+    work.stub.script(GENERATE, [chance.choice(MOODS) for _ in range(2_000)])
+    await crowd.come(120)
+    async with asyncio.timeout(PATIENCE):
+        heard = dict(await asyncio.gather(*crowd.clients))
+    for live in list(work.jobs):
+        await ended(live)
+    await work.settled()
+    jobs = await work.stored()
+    assert {job.id for job in jobs} == heard.keys()
+    for job in jobs:
+        assert job.finished_at is not None
+        told = heard.get(job.id) or job.state
+        # A cancel may be asked for while the answer breaks off, of which the reader hears first.
+        assert told is job.state or (told, job.state) == (JobState.FAILED, JobState.CANCELLED)
+        tries = await work.store.attempts(job.id)
+        assert all(each.outcome is not None for each in tries)
+        # Only a try that was not the job's fault is not counted.
+        assert job.attempts <= len(tries) <= job.attempts + sum(each.error_code == "status_503" for each in tries)

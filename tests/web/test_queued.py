@@ -14,6 +14,7 @@ from foreman.core.body import RequestBody
 from foreman.engine.sqlite import SqliteStore
 from foreman.testing import Ending, Script, StubOllama
 from tests.engine.running import held
+from tests.mixing import HOSTED
 from tests.web.conftest import Front, Fronts
 
 HELLO = {"model": "llama3", "prompt": "hello"}
@@ -38,10 +39,10 @@ async def test_each_question_comes_before_the_next(stub: StubOllama, fronts: Fro
         assert await asked(front, "/api/generate", {"model": "foo bar", "keep_alive": 0}) == (400, "invalid_model_name")
         assert await asked(front, "/api/generate", {"model": "nope", "keep_alive": 0}) == (404, "model_not_found")
         unload = orjson.dumps({"model": "llama3", "keep_alive": 0})
-        front.engine.jobs.depth.total += 20_000
+        front.engine.jobs.local.depth.total += 20_000
         assert await asked(front, "/api/generate", unload) == (200, None)
         assert await asked(front, "/api/generate", HELLO) == (503, "queue_full")
-        front.engine.jobs.depth.total -= 20_000
+        front.engine.jobs.local.depth.total -= 20_000
     assert [entry.body for entry in stub.ledger.on("/api/generate")] == [b"x", unload]
 
 
@@ -102,8 +103,7 @@ async def test_the_job_says_who_asked_and_for_what(stub: StubOllama, front: Fron
     stub.script("llama3", Script(hold=0))
     task = asyncio.create_task(asked(front, "/api/generate", body, **headers))
     await stub.ledger.held()
-    running = front.engine.jobs.running
-    assert running is not None
+    (running,) = front.engine.jobs.running
     assert (running.client, str(running.key)) == ("thing/1.2 127.0.0.1", "llama3:latest?num_ctx=8192")
     assert (running.model, running.path) == ("llama3:latest", "/api/generate")
     stub.release("llama3")
@@ -181,3 +181,26 @@ async def test_a_client_has_nothing_of_an_answer_before_its_job_is_on_disk(
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b'"done":true' in answer
     writer.close()
+
+
+@pytest.mark.parametrize(("model", "lane"), [("llama3", "local"), ("gpt-oss:cloud", "remote"), ("hosted", "remote")])
+async def test_a_job_goes_to_the_lane_of_where_its_model_runs(
+    stub: StubOllama, fronts: Fronts, model: str, lane: str
+) -> None:
+    stub.library.add(HOSTED)
+    async with fronts() as front:
+        assert await asked(front, "/api/generate", {"model": model, "prompt": "hello"}) == (200, None)
+        body = {"path": "/api/generate", "body": {"model": model, "prompt": "hello"}}
+        async with front.http.post("/jobs", json=body) as answer:
+            made = await answer.json()
+        await front.http.delete(f"/jobs/{made['id']}")
+        async with front.http.get("/jobs") as answer:
+            assert [job["lane"] for job in (await answer.json())["jobs"]] == [lane, lane]
+        stub.script("*", Script(status=400, error="no"))
+        assert await asked(front, "/api/generate", {"model": model, "prompt": "again"}) == (400, None)
+        for live in list(front.engine.jobs):
+            await live.ended.wait()  # its client hears the end before it is written
+        async with front.http.get("/jobs?state=failed") as answer:
+            (failed,) = (await answer.json())["jobs"]
+        async with front.http.post(f"/jobs/{failed['id']}/retry") as answer:
+            assert (await answer.json())["lane"] == lane

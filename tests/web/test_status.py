@@ -15,7 +15,7 @@ async def health(front: Front) -> tuple[int, str]:
 
 
 def trouble_of(front: Front) -> StoreTrouble:
-    return front.engine._worker.trouble
+    return front.engine._settlement.trouble
 
 
 async def test_health_in_every_state(stub: StubOllama, front: Front) -> None:

@@ -1,0 +1,36 @@
+"""The two lanes as people and programs see them: what runs, how much waits, and why the next one does."""
+
+from collections.abc import Callable, Sequence
+
+from foreman.core.lanes import Heads, Lane, wait
+from foreman.engine.engine import Engine
+from foreman.engine.forecast import Outlook
+from foreman.engine.live import Live
+from foreman.web.jobview import held_up
+
+
+def lanes_view(
+    engine: Engine, order: Sequence[Outlook], shown: Callable[[Live], dict[str, object] | None]
+) -> dict[str, dict[str, object]]:
+    """`shown` turns a running job into JSON; None where there is nothing to show any more."""
+    lanes = engine.jobs.lanes
+    heads: dict[Lane, int] = {}
+    for outlook in order:
+        heads[outlook.lane] = min(outlook.seq, heads.get(outlook.lane, outlook.seq))
+    return {
+        lane.value: {
+            "slots": lanes.slots.of(lane),
+            "running": [view for live in engine.jobs.in_lane(lane) if (view := shown(live)) is not None],
+            "queued": lanes.of(lane).depth.total,
+            "waits_for": _waits_for(engine, lane, heads),
+        }
+        for lane in Lane
+    }
+
+
+def _waits_for(engine: Engine, lane: Lane, heads: Heads) -> str | None:
+    """Why the next job of the lane does not run; None where none is ready, or it is about to."""
+    if lane not in heads:
+        return None
+    lanes = engine.jobs.lanes
+    return held_up(engine) or wait(lane, lanes.taken, heads, lanes.slots)

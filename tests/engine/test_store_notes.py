@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foreman.core.errors import StorageFull
-from foreman.core.job import Job, JobState, Next
+from foreman.core.job import Hot, Job, JobState, Next
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.store import Finished
 from tests.engine.stored import back, done, job_id, new_job
@@ -71,7 +71,7 @@ async def test_it_is_gone_when_the_job_goes_back(store: SqliteStore, written: bo
     between = await store.submit(new_job(3), 70)
     await store.finish(between.seq, done())
     assert (await job(store, 3)).first_byte_at is None
-    claim = await store.claim(Next(("a:latest",)), 70)
+    claim = await store.claim(Next(Hot(("a:latest",))), 70)
     assert claim is not None
     assert claim.job.seq == 1
     if again is not None:

@@ -23,6 +23,8 @@ from foreman.testing.script import Script, Scripts
 
 # Connections are cut before the handlers are waited for, so this is only a bound.
 _SHUTDOWN_SECONDS = 0.5
+# So many rounds of the loop lie between a connection that was accepted and one that can be cut.
+_ACCEPT_STEPS: Final = 5
 
 
 class StubOllama:
@@ -106,6 +108,8 @@ class StubOllama:
         if self._runner is None:
             return
         self._close_socket()
+        for _ in range(_ACCEPT_STEPS):
+            await asyncio.sleep(0)
         self._cut_connections()
         await self._runner.cleanup()
         await self._inference.close()

@@ -24,7 +24,7 @@ from foreman.testing.script import Script, Scripts
 # Connections are cut before the handlers are waited for, so this is only a bound.
 _SHUTDOWN_SECONDS = 0.5
 # So many rounds of the loop lie between a connection that was accepted and one that can be cut.
-_ACCEPT_STEPS: Final = 5
+_ACCEPT_STEPS = 5
 
 
 class StubOllama:

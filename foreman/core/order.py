@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from foreman.core.job import Hot
+from foreman.core.pulls import is_pull
 
 
 class Reason(StrEnum):
@@ -18,6 +19,7 @@ class Reason(StrEnum):
     LOADED = "loaded"  # its model is there, with its options
     RELOAD = "reload"  # its model is there, with other options
     SWAP = "swap"  # another model is there
+    PULL = "pull"  # it needs no model: it fetches one, when none of the others is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,9 @@ def drain_order(queued: Iterable[Waiting], hot: Hot) -> Iterator[Place]:
         if chosen is None:
             return
         taken.add(chosen.seq)
-        if reason is not Reason.LOADED:
+        if is_pull(chosen.model):
+            reason = Reason.PULL
+        elif reason is not Reason.LOADED:
             hot = Hot((chosen.load_key,), (chosen.model,))
         yield Place(position, chosen, reason)
 

@@ -15,6 +15,7 @@ from typing import Final, Literal
 from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound, StorageFailed, StorageFull
 from foreman.core.estimate import History
 from foreman.core.job import ACTIVE, Hot, Job, JobState, Mode
+from foreman.core.pulls import is_pull
 from foreman.core.submission import Submission
 from foreman.engine.clock import Clock, millis
 from foreman.engine.events import Events
@@ -184,7 +185,10 @@ class Engine:
     def _preferred(self) -> Hot:
         """What the next claim prefers: the running job's model, else what the target holds."""
         running = self.jobs.running
-        return self._worker.hot() if running is None else Hot((str(running.key),), (running.model,))
+        # A pull changes nothing of what is loaded.
+        if running is None or is_pull(running.model):
+            return self._worker.hot()
+        return Hot((str(running.key),), (running.model,))
 
     def left(self, live: Live, reader: Reader, *, may_return: bool = False) -> None:
         """A reader is gone. An attached job that nobody reads any more is cancelled, if the settings say so.

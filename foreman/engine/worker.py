@@ -1,7 +1,8 @@
 """The one worker: claims jobs, has the model loaded, sends the request, and settles how it ended.
 
 Rules:
-1. A job is queued again only while its relay has released no byte. After that a failure is final and told in-band.
+1. A job is queued again only while its relay has released no byte, but for a pull, whose answer may go on where it
+   broke off. After that a failure is final and told in-band.
 2. Only the worker moves a claimed job; everyone else asks (Engine.cancel).
 3. The worker never waits for a client: readers read from the relay. A slow reader costs bounded memory, never time.
 4. An attempt holds no durable write: it may be cancelled at any await. What it came to is written after it has ended.
@@ -18,6 +19,7 @@ from foreman.core.errors import Draining, ForemanError, JobCancelled, JobFailed,
 from foreman.core.estimate import History, Sample
 from foreman.core.inventory import Inventory
 from foreman.core.job import FINISHED, Chosen, Claim, HandBack, Hot, JobState, NewJob, Outcome
+from foreman.core.pulls import is_pull
 from foreman.core.residency import Residency, hot
 from foreman.engine.attempt import Attempt, Result
 from foreman.engine.clock import Clock, millis
@@ -265,7 +267,8 @@ class Worker:
         if finished.state is JobState.CANCELLED:
             self._jobs.gone(live, JobState.CANCELLED)
         else:
-            if live.relay.released and not self._stopping():
+            # The lines of a further attempt at a pull follow those of this one.
+            if live.relay.released and not self._stopping() and not is_pull(live.model):
                 live.relay.finish(JobFailed(f"this attempt broke off, another follows: {back.error}", "attempt_failed"))
             self._jobs.returned(live)
             self._send_away(live)

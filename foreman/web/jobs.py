@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from foreman.core import names, ollama
+from foreman.core import names, ollama, pulls
 from foreman.core.errors import BadRequest, ForemanError, JobFinished, JobNotFound, TooMany
 from foreman.core.job import FINISHED, Job, JobState, Mode
 from foreman.core.submission import Submission
@@ -49,6 +50,8 @@ async def submit(request: web.Request) -> web.Response:
         raise BadRequest(f"the body is not JSON: {error.msg} at byte {error.pos}") from error
     if not isinstance(asked, list):
         ticket = await engine.submit(repeatable(await _submission(request, asked, ""), request.headers, raw))
+        if ticket.joined and ticket.live is not None:
+            await engine.detach(ticket.live)
         ticket.relay.let_go()  # nobody reads the answer of the one it has joined
         return await _one(request, ticket.id, 202, {"Location": f"/jobs/{ticket.id}", "X-Foreman-Job": ticket.id})
     if not asked:
@@ -72,8 +75,8 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
     if unknown:
         raise BadRequest(f"{_field(where, unknown[0])} is unknown; a job has path, body and not_before")
     path = entry.get("path")
-    if path not in ollama.QUEUED_PATHS or path == "/v1/audio/transcriptions":
-        known = ", ".join(p for p in ollama.QUEUED_PATHS if p != "/v1/audio/transcriptions")
+    if path not in ollama.JOB_PATHS or path == "/v1/audio/transcriptions":
+        known = ", ".join(p for p in ollama.JOB_PATHS if p != "/v1/audio/transcriptions")
         raise BadRequest(f"{_field(where, 'path')} must be one of {known}")
     body = entry.get("body")
     if not isinstance(body, dict):
@@ -92,9 +95,7 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
     if isinstance(found, Unload):
         raise BadRequest(f"{_field(where, 'body')} only unloads a model, which is no job: send it to {path}")
     not_before = _not_before(entry.get("not_before"), where, engine.clock.time())
-    return Submission(
-        found.submission.payload, found.submission.key, found.submission.client, Mode.DETACHED, not_before
-    )
+    return replace(found.submission, mode=Mode.DETACHED, not_before=not_before)
 
 
 def _field(where: str, name: str) -> str:
@@ -153,7 +154,9 @@ def _states(texts: Sequence[str]) -> frozenset[JobState]:
 
 
 def _model(text: str | None) -> str | None:
-    return None if text is None else names.parse(text).canonical
+    if text is None or pulls.is_pull(text):
+        return text
+    return names.parse(text).canonical
 
 
 def _number(text: str | None, name: str, default: int, low: int, high: int) -> int:

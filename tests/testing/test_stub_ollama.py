@@ -110,10 +110,11 @@ async def test_pulling_reports_progress_and_then_the_model_is_there(client: Any)
     lines = [line async for line in await client.pull("phi4:14b", stream=True)]
     statuses = [line.status for line in lines]
     assert (statuses[0], statuses[-1]) == ("pulling manifest", "success")
-    layers = [line for line in lines if line.total]
-    assert layers[-1].completed == layers[-1].total
+    layers = {line.digest: line for line in lines if line.total}
+    assert all(line.completed == line.total for line in layers.values())
     newest = (await client.list()).models[0]
-    assert (newest.model, newest.size) == ("phi4:14b", layers[-1].total)
+    assert (newest.model, newest.size) == ("phi4:14b", sum(line.total for line in layers.values()))
+    assert len(layers) == 3
     assert (await client.generate("phi4:14b", "hi")).done
 
 

@@ -11,6 +11,7 @@ import orjson
 
 # No line of a pull is as long; what has no end is not gathered for ever.
 LINE_BYTES: Final = 64 * 1024
+SUCCESS: Final = "success"
 
 
 @dataclass(slots=True)
@@ -41,10 +42,11 @@ class Progress:
         return lines
 
     def rest(self) -> bytes:
-        """What follows the last whole line, looked at as one: nothing comes after it."""
+        """What follows the last whole line, where it says by itself how it ended; nothing comes after it."""
         last, self._open = self._open, b""
         self._note(last)
-        return last
+        said = _object(last)
+        return last if _text(said, "status") == SUCCESS or _text(said, "error") else b""
 
     @property
     def total(self) -> int:
@@ -61,7 +63,7 @@ class Progress:
 
     @property
     def succeeded(self) -> bool:
-        return self.status == "success"
+        return self.status == SUCCESS
 
     @property
     def summary(self) -> bytes:

@@ -3,7 +3,8 @@
 Rules:
 1. Readers get whole lines only, so that the lines of a further attempt can follow where this one breaks off.
 2. That the model is there is told only when the list of models has it: a client may ask for it at once.
-3. The disk is looked at before it begins, whenever more is known to come, and now and then.
+3. The disk is looked at before it begins, whenever more is known to come, and now and then. What lines say has come
+   lags behind what is on the disk, so in between one look alone does not stop it.
 """
 
 from typing import Final
@@ -35,6 +36,7 @@ class Pulling:
         self._room = room
         self._total = 0
         self._looked_at = float("-inf")
+        self._short = False  # at the last look
         self._watch = Watch(Framing.NDJSON, live.path)
         self._progress = Progress()
 
@@ -48,12 +50,18 @@ class Pulling:
         return self._watch.verdict(complete)
 
     def check(self) -> None:
-        """Look at the disk. Raises NoRoom."""
+        """Look at the disk before anything is asked for. Raises NoRoom."""
+        self._look(sure=True)
+
+    def _look(self, *, sure: bool) -> None:
+        """`sure`: what is to come is not less than it seems."""
         self._looked_at = self._clock.monotonic()
-        if self._room is not None:
-            short = shortage(pulls.pulled(self._live.model), self._progress.to_come, self._room)
-            if short is not None:
-                raise NoRoom(short)
+        if self._room is None:
+            return
+        short = shortage(pulls.pulled(self._live.model), self._progress.to_come, self._room)
+        if short is not None and (sure or self._short):
+            raise NoRoom(short)
+        self._short = short is not None
 
     async def run(self, exchange: Exchange, head: Head, chunk: bytes) -> TargetCut | TargetSilent | None:
         """To the end, which is returned where it is a break. `chunk` are the first bytes. Raises NoRoom."""
@@ -76,8 +84,7 @@ class Pulling:
             await self._poller.refresh(anew=True)
         self._watch.feed(lines)
         self._live.relay.feed(lines)
-        progress = self._progress
+        more, self._total = self._progress.total != self._total, self._progress.total
         due = self._clock.monotonic() - self._looked_at >= LOOK_SECONDS
-        if progress.to_come and (due or progress.total != self._total):
-            self._total = progress.total
-            self.check()
+        if self._progress.to_come and (more or due):
+            self._look(sure=more)

@@ -50,8 +50,9 @@ class Pull:
         reading = asyncio.create_task(self._read_on())
         try:
             while not reading.done():
-                await asyncio.wait((reading,), timeout=LOOK_SECONDS)
-                await self._show(key)
+                done, _ = await asyncio.wait((reading,), timeout=LOOK_SECONDS)
+                if not done:
+                    await self._show(key)
             status = reading.result()
             self._end(status)
             return status
@@ -171,21 +172,20 @@ class Pull:
         if job is None or self._progress.status:
             return
         self._job = self._job or job["id"]
-        elapsed = time.monotonic() - self._began
+        name, *line = pulltext.place_line(self._asked.model, job, time.monotonic() - self._began)
         if self._columns is not None:
-            self._rewrite(jobtext.progress(job, jobtext.Heard(), elapsed))
+            self._rewrite([name, *line])
         else:
-            self._note("".join(piece.text for piece in jobtext.progress(job, jobtext.Heard(), elapsed)[:-1]))
+            self._note(f"{name.text}: {''.join(piece.text for piece in line[1:-1])}")
 
     def _say_more(self) -> None:
         """A line for each step, and for each tenth of the way."""
         progress, model = self._progress, printable(self._asked.model)
         tenth = pulltext.percent(progress) // 10
-        if progress.to_come and tenth > self._told:
+        if tenth > self._told:
             self._told = tenth
-            words = pulltext.figures(progress, self._rate.per_second)
-            self._note(f"{model}: {printable(progress.status)}, {tenth}0%, {words}")
-        elif not progress.to_come:
+            self._note(f"{model}: {tenth}0%, {pulltext.figures(progress, self._rate.per_second)}")
+        elif not (progress.layers and progress.status.startswith("pulling")):
             self._note(f"{model}: {printable(progress.status)}")
 
     def _end(self, status: int) -> None:

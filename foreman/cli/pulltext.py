@@ -3,6 +3,7 @@
 from collections import deque
 from typing import Final
 
+from foreman.cli.jobtext import Json, reason, state_piece
 from foreman.cli.table import duration
 from foreman.cli.terminal import Piece, printable, tail, width
 from foreman.core.progress import Progress
@@ -51,6 +52,20 @@ def bar_line(model: str, progress: Progress, rate: float | None, columns: int) -
     return [name, Piece("  "), Piece("#" * done, "good"), Piece("-" * (room - done), "dim"), Piece(words)]
 
 
+def place_line(model: str, job: Json, elapsed: float) -> list[Piece]:
+    """One line while nothing has come: where its job stands."""
+    line = [Piece(tail(printable(model), NAME), "bold"), Piece("  "), state_piece(job["state"])]
+    if job["state"] == "queued":
+        words = [f"position {job['position']}"] if job["position"] else []
+        if job["reason"] not in (None, "pull"):
+            words.append(reason(job))
+        if job["expected_start"] is not None:
+            words.append(f"starts in about {duration(job['expected_start'])}")
+        line.append(Piece("  " + ", ".join(words)))
+    line.append(Piece(f"  {duration(elapsed)}", "dim"))
+    return line
+
+
 def percent(progress: Progress) -> int:
     """How much of what is known of has come; 0 where nothing is."""
     return 100 * progress.completed // progress.total if progress.total else 0
@@ -59,7 +74,7 @@ def percent(progress: Progress) -> int:
 def figures(progress: Progress, rate: float | None) -> str:
     """Size, rate and time left, as far as they are known."""
     words = f"{amount(progress.completed)} of {amount(progress.total)}"
-    if rate:
+    if rate and progress.to_come:
         words += f", {amount(rate)}/s, {duration(progress.to_come / rate)} left"
     return words
 

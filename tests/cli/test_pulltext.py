@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreman.cli.pulltext import Rate, amount, bar_line, figures
+from foreman.cli.pulltext import Rate, amount, bar_line, figures, place_line
 from foreman.cli.terminal import width
 from foreman.core.progress import Layer, Progress
 
@@ -51,9 +51,21 @@ def test_amounts(size: float, words: str) -> None:
     assert amount(size) == words
 
 
+def test_the_place_in_the_line() -> None:
+    def line(**fields: object) -> str:
+        job = {"state": "queued", "position": 2, "reason": "pull", "expected_start": None, **fields}
+        return "".join(piece.text for piece in place_line("phi4", job, 3.0))
+
+    assert line() == "phi4  queued  position 2  3.0s"
+    assert line(reason="paused") == "phi4  queued  position 2, queue is paused  3.0s"
+    assert line(expected_start=90.0) == "phi4  queued  position 2, starts in about 1m30s  3.0s"
+    assert line(state="loading", position=None) == "phi4  loading  3.0s"
+
+
 def test_figures_say_what_is_known() -> None:
     assert figures(at(GB, 4 * GB), None) == "1 GB of 4 GB"
     assert figures(at(GB, 4 * GB), 10**8) == "1 GB of 4 GB, 100 MB/s, 30s left"
+    assert figures(at(4 * GB, 4 * GB), 10**8) == "4 GB of 4 GB"
 
 
 def test_the_rate_is_that_of_the_last_moments() -> None:

@@ -197,7 +197,7 @@ class Engine:
         """
         reader.leave()
         if self._forsaken(live):
-            self._go_on(self._cancel_later(live) if may_return else self._cancel_quietly(live))
+            self._go_on(self._cancel_later(live) if may_return else self._cancel_forsaken(live))
 
     def _forsaken(self, live: Live) -> bool:
         if live.relay.finished or live.relay.readers or self.draining:
@@ -216,7 +216,10 @@ class Engine:
         await asyncio.wait((ended, stopping), timeout=RETURN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         for wait in (ended, stopping):
             wait.cancel()
-        if self._forsaken(live):
+        await self._cancel_forsaken(live)
+
+    async def _cancel_forsaken(self, live: Live) -> None:
+        if self._forsaken(live):  # somebody may have joined it just now
             await self._cancel_quietly(live)
 
     async def cancel(self, job_id: str) -> JobState | None:

@@ -67,7 +67,9 @@ class Pulling:
         """To the end, which is returned where it is a break. `chunk` are the first bytes. Raises NoRoom."""
         self._live.watch = self._watch
         self._live.relay.in_lines = True
-        self._live.relay.begin(head)
+        # Others may be shorter or longer together with what follows them.
+        headers = tuple((name, value) for name, value in head.headers if name != "content-length")
+        self._live.relay.begin(Head(head.status, headers))
         try:
             while chunk:
                 await self._pass_on(self._progress.feed(chunk))

@@ -106,6 +106,21 @@ async def test_of_a_finished_pull_the_last_line_on_each_step_is_kept(stub: StubO
     assert len(told) == len(layers) + 4
 
 
+async def test_what_is_kept_is_another_answer_than_what_was_told(stub: StubOllama, foreman: Foreman) -> None:
+    """So nobody goes on in the one where he stood in the other."""
+    stub.script(PULL, [Script(hold=SOME)])
+    async with asking(foreman.url, PULL, {"model": "phi4:14b"}) as pull:
+        job = pull.headers["X-Foreman-Job"]
+        async with raw.connected(foreman.url) as reader:
+            await reader.request(f"GET /jobs/{job}/response")
+            tag = (await reader.head()).headers["etag"]
+        stub.release(PULL)
+        await foreman.settled(job)
+    again = await raw.ask(foreman.url, f"GET /jobs/{job}/response", "Range: bytes=20-", f"If-Range: {tag}")
+    assert (again.status, lines(again.body)[-1]) == (200, {"status": "success"})
+    assert again.headers["etag"] != tag
+
+
 async def test_one_pull_waits_for_the_other(stub: StubOllama, foreman: Foreman) -> None:
     stub.script(PULL, [Script(hold=SOME)])
     first = asyncio.create_task(post(foreman.url, PULL, {"model": "phi4:14b"}))
@@ -174,7 +189,6 @@ async def test_who_leaves_leaves_the_pull_to_the_others_and_the_last_one_ends_it
         async with asking(foreman.url, PULL, {"model": "phi4:14b"}) as third:
             assert third.headers["X-Foreman-Job"] == job
             await joined(foreman, 2)
-    await asyncio.sleep(0)
     assert await state_of(foreman, job) == "working"
     whole.cancel()
     await asyncio.wait((whole,))

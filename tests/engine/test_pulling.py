@@ -251,6 +251,36 @@ async def test_everybody_shares_a_pull_and_the_last_to_leave_ends_it(work: Runni
     await work.settled()
 
 
+async def test_who_joins_while_the_last_one_leaves_keeps_it(work: Running) -> None:
+    work.stub.script(PULL, Script(hold=3))
+    first = await work.engine.submit(pull(client="one"))
+    await work.stub.ledger.held()
+    live, reader = first.live, first.reader
+    assert live is not None
+    assert reader is not None
+    work.engine.left(live, reader)
+    second = await work.engine.submit(pull(client="two"))
+    joined = second.relay.reader()
+    assert (second.id, second.joined) == (first.id, True)
+    work.stub.release(PULL)
+    body = b""
+    while (chunk := await joined.chunk()) is not None:
+        body += chunk
+    joined.leave()
+    assert list(lines(body))[-1] == {"status": "success"}
+    await work.settled()
+
+
+async def test_the_length_of_one_attempt_is_not_that_of_the_answer(work: Running) -> None:
+    work.stub.script(PULL, [Script(die=Die.FIN, die_after_bytes=500, extra_length=50), Script(extra_length=50)])
+    ticket = await work.engine.submit(pull())
+    told = list(lines(await answer(ticket)))
+    assert told[-1] == {"status": "success"}
+    assert ticket.relay.head is not None
+    assert "content-length" not in dict(ticket.relay.head.headers)
+    await work.settled()
+
+
 async def test_a_pull_of_an_earlier_process_is_joined(stub: StubOllama, tmp_path: Path) -> None:
     db = tmp_path / "foreman.db"
     async with running(stub, db) as work:

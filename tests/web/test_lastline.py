@@ -33,6 +33,16 @@ async def test_the_last_line_alone(front: Front) -> None:
     await settled(front)
 
 
+async def test_a_key_leads_back_to_what_is_kept(stub: StubOllama, front: Front) -> None:
+    key = {"Idempotency-Key": "once"}
+    first = await pulled(front, **key)
+    await settled(front)
+    assert await pulled(front, **key) == first
+    async with front.http.post(PULL, json={"name": "library/phi4:mini"}, headers=key) as answer:
+        assert (await answer.read()).splitlines()[-1] == b'{"status":"success"}'
+    assert len(stub.ledger.on(PULL)) == 1
+
+
 async def test_what_the_target_reports_is_a_500(stub: StubOllama, front: Front) -> None:
     stub.script(PULL, Script(error="no space left on device", error_after=2))
     assert await pulled(front) == (500, "application/json", b'{"error":"no space left on device"}')

@@ -2,16 +2,21 @@
 
 import asyncio
 import logging
+import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from foreman.config import Settings
+from foreman.core.addresses import Address
 from foreman.core.lanes import Slots
 from foreman.core.residency import Swap
 from foreman.core.retry import RetryPolicy
+from foreman.core.room import Room
 from foreman.engine import collector
 from foreman.engine.clock import Clock, SystemClock, millis
+from foreman.engine.disk import models_folder, room_in
 from foreman.engine.engine import Engine, Rules
 from foreman.engine.ids import new_id
 from foreman.engine.live import LiveJobs
@@ -39,6 +44,7 @@ async def engine_of(settings: Settings, clock: Clock) -> AsyncIterator[Engine]:
         keep_alive=settings.keep_alive,
         swap=swap,
         retry=RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds),
+        room=room_of(settings, os.environ),
     )
     rules = Rules(
         max_queued=settings.max_queued,
@@ -53,6 +59,14 @@ async def engine_of(settings: Settings, clock: Clock) -> AsyncIterator[Engine]:
         poller = Poller(target, clock, every=settings.poll_seconds, probe_cap=settings.probe_seconds, swap=swap)
         jobs = LiveJobs(Budget(settings.relay_buffer_bytes), Slots(settings.remote_slots, settings.exclusive))
         yield Engine(store, target, poller, jobs, clock, limits, rules)
+
+
+def room_of(settings: Settings, environ: Mapping[str, str]) -> Room | None:
+    """The disk of the models, where the target is on this machine."""
+    url = urlsplit(settings.target)
+    if not Address(url.hostname or "", url.port or 0).loopback:
+        return None
+    return room_in(models_folder(environ), settings.disk_reserve)
 
 
 def target_of(settings: Settings) -> Target:

@@ -210,6 +210,16 @@ class Settings:
             SECONDS, "How often a waiting client gets a heartbeat, so that nothing gives up; 0 is never.", 0.0, 3600.0
         ),
     )
+    disk_reserve: int = field(
+        default=30 * 10**9,
+        metadata=_of(
+            BYTES,
+            "The disk space that must stay free where the models are; a pull that would leave less is stopped. "
+            "0 does not look.",
+            0,
+            1024 * TIB,
+        ),
+    )
     max_queued: int = field(
         default=10_000, metadata=_of(COUNT, "How many jobs may wait; the next one is refused with 503.", 1, 10_000_000)
     )

@@ -15,7 +15,7 @@ from foreman.config import SETTINGS, load
 from foreman.core import errors
 from foreman.core.errors import ConfigError, ForemanError, StartupError
 from foreman.core.job import TRANSITIONS, JobState
-from foreman.core.ollama import EMBEDDING_PATHS, LOAD_OPTIONS, QUEUED_PATHS
+from foreman.core.ollama import EMBEDDING_PATHS, JOB_PATHS, LOAD_OPTIONS, QUEUED_PATHS
 from foreman.web.errors import headers_of, status_of
 from foreman.web.routes import METHODS, OWN
 
@@ -167,7 +167,7 @@ def check_make(words: list[str]) -> None:
 
 
 CURL_FLAGS = {"-d": 1, "-H": 1, "-X": 1, "-i": 0, "-N": 0, "-s": 0, "-sS": 0}
-PASSED_ON = {"/api/show", "/api/pull", *EMBEDDING_PATHS}
+PASSED_ON = {"/api/show", *EMBEDDING_PATHS}
 
 
 def check_curl(words: list[str]) -> None:
@@ -193,7 +193,7 @@ def check_curl(words: list[str]) -> None:
         said = json.loads(body)
         for job in said if isinstance(said, list) else [said]:
             assert (job["body"] if parts.path == "/jobs" else job)["model"]
-            assert parts.path != "/jobs" or job["path"] in QUEUED_PATHS
+            assert parts.path != "/jobs" or job["path"] in JOB_PATHS
 
 
 def test_the_checks_of_commands_find_what_is_wrong() -> None:

@@ -72,6 +72,13 @@ class Api:
                     raise _refused(response.status, await response.read())
                 yield response
 
+    @asynccontextmanager
+    async def pull(self, body: Json) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The progress of a pull as it comes; who leaves the block early has left the pull."""
+        with self._told():
+            async with self._session.post(self.url + "/api/pull", data=orjson.dumps(body)) as response:
+                yield response
+
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:

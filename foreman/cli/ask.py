@@ -13,11 +13,13 @@ import orjson
 from foreman.cli import jobtext
 from foreman.cli.api import Api, Json, job_path
 from foreman.cli.client_flags import Ask
+from foreman.cli.pull import Pull
 from foreman.cli.table import Cell, table
 from foreman.cli.terminal import Piece, paint, printable, screen_columns, wants_colour, writable
 from foreman.cli.watch import Watch, exit_status
 from foreman.config import URL_ENV, Configured
-from foreman.core.errors import ConfigError
+from foreman.core.errors import ConfigError, Refused
+from foreman.core.pulls import PullRequest
 from foreman.keyfile import read_api_key
 
 PAGE: Final = 500
@@ -124,6 +126,20 @@ def _zoned(text: str) -> str:
         return datetime.fromisoformat(text).astimezone(UTC).isoformat()
     except (ValueError, OverflowError):
         raise ConfigError(f"{text!r} is no time such as 2026-01-31T22:00, and no number of seconds") from None
+
+
+async def _pull(ask: Ask, api: Api, output: Output) -> int:
+    """Each model in turn, also after one that failed; the status is that of the first that did."""
+    statuses = []
+    for model in ask.models:
+        lines = output.out if ask.as_json else None
+        try:
+            asked = PullRequest(model, ask.insecure)
+            statuses.append(await Pull(api, asked, output.talk, output.environ, lines).run())
+        except Refused as error:
+            output.say(f"foreman: {printable(model)}: {printable(str(error))}")
+            statuses.append(4)
+    return next(filter(None, statuses), 0)
 
 
 async def _list(ask: Ask, api: Api, output: Output) -> int:
@@ -236,6 +252,7 @@ async def _resume(ask: Ask, api: Api, output: Output) -> int:
 
 _COMMANDS: Final[dict[str, Callable[[Ask, Api, Output], Awaitable[int]]]] = {
     "submit": _submit,
+    "pull": _pull,
     "jobs list": _list,
     "jobs show": _show,
     "jobs watch": _watch,

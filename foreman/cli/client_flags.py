@@ -11,7 +11,14 @@ from foreman.core.job import JobState
 Parser = TypeVar("Parser", bound=argparse.ArgumentParser)
 
 ASKING: Final = frozenset(
-    ("submit", "queue", "pause", "resume", *(f"jobs {word}" for word in ("list", "show", "watch", "cancel", "retry")))
+    (
+        "submit",
+        "pull",
+        "queue",
+        "pause",
+        "resume",
+        *(f"jobs {word}" for word in ("list", "show", "watch", "cancel", "retry")),
+    )
 )
 
 EXIT_STATUSES: Final = """\
@@ -41,6 +48,8 @@ class Ask:
     body: Path | None = None
     not_before: str | None = None
     wait: bool = False
+    models: Sequence[str] = ()
+    insecure: bool = False
 
 
 def add_commands(
@@ -56,6 +65,11 @@ def add_commands(
     submit.add_argument("--not-before", metavar="WHEN", help="a time such as 2026-01-31T22:00, or seconds from now")
     submit.add_argument("--wait", action="store_true", help="follow the job and print its answer")
     _common(submit)
+
+    pull = command(commands, "pull", "pull", "fetch models, one after the other, when nothing else runs")
+    pull.add_argument("models", nargs="+", metavar="MODEL")
+    pull.add_argument("--insecure", action="store_true", help="let the target fetch from a registry without TLS")
+    _common(pull)
 
     jobs = commands.add_parser("jobs", help="look at jobs, follow, cancel and retry them")
     kinds = jobs.add_subparsers(metavar="COMMAND", required=True, title="commands")

@@ -19,6 +19,7 @@ REASONS: Final = {
     "loaded": "model is loaded",
     "reload": "model loads again",
     "swap": "model is swapped",
+    "pull": "model is pulled",
     "delayed": "has its time",
     "paused": "queue is paused",
     "target_down": "target is down",

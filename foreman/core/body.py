@@ -67,7 +67,7 @@ def set_keep_alive(body: bytes, value: str) -> bytes:
     pieces: list[bytes] = []
     position = 0
     for key, (start, end) in members(body, checked=True):
-        if _name(body[slice(*key)]) == "keep_alive":
+        if field_name(body[slice(*key)]) == "keep_alive":
             pieces += (body[position:start], orjson.dumps(value))
             position = end
     return b"".join([*pieces, body[position:]]) if pieces else body
@@ -111,7 +111,7 @@ def _read_exactly(body: bytes, *, checked: bool) -> RequestBody | None:
     found = RequestBody()
     try:
         for key, value in members(body, checked=checked):
-            name = _name(body[slice(*key)])
+            name = field_name(body[slice(*key)])
             if name in _FIELDS:
                 _set(found, name, _token(name, body, *value))
     except ValueError:  # NotJSON is one
@@ -151,6 +151,6 @@ def _set(found: RequestBody, name: str, token: bytes) -> None:
             }
 
 
-def _name(key: bytes) -> str:
+def field_name(key: bytes) -> str:
     """The key as Go compares it with a field name: simple case folding, where two letters beyond ASCII fold into it."""
     return text(key).translate(_FOLDING).lower()

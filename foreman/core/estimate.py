@@ -116,7 +116,7 @@ def expected_starts(
 
 
 def _end(start: float, estimate: Estimate, reason: Reason) -> float | None:
-    load = 0.0 if reason is Reason.LOADED else estimate.load_seconds
+    load = 0.0 if reason in (Reason.LOADED, Reason.PULL) else estimate.load_seconds
     return None if load is None or estimate.run_seconds is None else start + load + estimate.run_seconds
 
 

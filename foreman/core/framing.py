@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import orjson
 
+from foreman.core.pulls import PULL
+
 # A longer line, or a longer answer that is no stream, is not looked into.
 MAX_KEPT: Final = 64 << 20
 
@@ -103,7 +105,7 @@ class Watch:
         if self._framing is Framing.NDJSON:
             # A last line without its end is a message all the same, if it is a whole object.
             lines = [*self._lines, rest] if _object(rest) else self._lines
-            return _judge_object(_object(lines[-1])) if lines else Verdict(VerdictKind.CUT)
+            return _judge_object(_object(lines[-1]), self._path) if lines else Verdict(VerdictKind.CUT)
         lines = self._lines if complete or self._dispatched else self._lines[:-1]
         if complete and rest.startswith(_DATA):
             lines = [*lines, rest]
@@ -142,10 +144,12 @@ def _judge_whole(body: bytes) -> Verdict:
     return _counted(kind, answer)
 
 
-def _judge_object(answer: dict[str, Any]) -> Verdict:
+def _judge_object(answer: dict[str, Any], path: str) -> Verdict:
     if answer.get("error"):
         return _counted(VerdictKind.FAILED, answer, _message(answer["error"]))
     done = answer.get("done") is True or bool(answer.get("done_reason"))
+    if path == PULL:
+        done = answer.get("status") == "success"
     return _counted(VerdictKind.DONE if done else VerdictKind.CUT, answer)
 
 

@@ -19,6 +19,7 @@ from foreman.core.framing import Framing
 from foreman.core.job import LoadKey, Surface
 from foreman.core.jsonvalue import Scalar
 from foreman.core.names import ModelName
+from foreman.core.pulls import PULL
 
 KeepAlivePolicy = Literal["own", "clamp", "respect"]
 
@@ -35,6 +36,9 @@ QUEUED_PATHS: Final = (
     "/v1/audio/transcriptions",
 )
 """POST requests for which the target runs a worker model."""
+
+JOB_PATHS: Final = (*QUEUED_PATHS, PULL)
+"""POST requests that become jobs."""
 
 EMBEDDING_PATHS: Final = ("/api/embed", "/api/embeddings", "/v1/embeddings")
 

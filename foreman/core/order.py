@@ -14,6 +14,7 @@ from enum import StrEnum
 from itertools import groupby
 
 from foreman.core.job import Hot
+from foreman.core.pulls import is_pull
 
 
 class Reason(StrEnum):
@@ -22,6 +23,7 @@ class Reason(StrEnum):
     LOADED = "loaded"  # its model is there, with its options
     RELOAD = "reload"  # its model is there, with other options
     SWAP = "swap"  # another model is there
+    PULL = "pull"  # it needs no model: it fetches one, when none of the others is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,7 @@ def drain_order(queued: Iterable[Waiting], hot: Hot, others: Sequence[int] = ())
         for chosen, reason in _drained(part, hot):
             position += 1
             yield Place(position, chosen, reason, turns)
-            if reason is not Reason.LOADED:
-                hot = _loaded(chosen)
+            hot = _after(hot, chosen, reason)
 
 
 def _drained(queued: Iterable[Waiting], hot: Hot) -> Iterator[tuple[Waiting, Reason]]:
@@ -92,13 +93,15 @@ def _drained(queued: Iterable[Waiting], hot: Hot) -> Iterator[tuple[Waiting, Rea
         if chosen is None:
             return
         taken.add(chosen.seq)
-        if reason is not Reason.LOADED:
-            hot = _loaded(chosen)
+        if is_pull(chosen.model):
+            reason = Reason.PULL
+        hot = _after(hot, chosen, reason)
         yield chosen, reason
 
 
-def _loaded(waiting: Waiting) -> Hot:
-    return Hot((waiting.load_key,), (waiting.model,))
+def _after(hot: Hot, chosen: Waiting, reason: Reason) -> Hot:
+    """What is loaded when it has run; a pull changes nothing of that."""
+    return hot if reason in (Reason.LOADED, Reason.PULL) else Hot((chosen.load_key,), (chosen.model,))
 
 
 def _head(queue: deque[Waiting], taken: set[int]) -> Waiting | None:

@@ -16,7 +16,8 @@ class Submission:
     """A request that is to become a job.
 
     `hash` is that of the request as the client sent it, where it may be
-    sent again: with an `idem_key`, or by an SDK that counts its retries (`again`: this is such a retry).
+    sent again: with an `idem_key`, or by an SDK that counts its retries. `again`: this may be such a retry. A pull is
+    the same whoever sends it, so its hash is that of what it asks for.
     `not_before` is unix milliseconds, 0 for at once.
     """
 

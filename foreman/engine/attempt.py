@@ -8,7 +8,8 @@ its claim is still being written, and releases nothing before that is on disk.
 from collections.abc import Callable
 from typing import Final
 
-from foreman.core.errors import ForemanError, JobCancelled, JobFailed, TargetCut, TargetError, TargetSilent
+from foreman.core import pulls
+from foreman.core.errors import ForemanError, JobCancelled, JobFailed, NoRoom, TargetCut, TargetError, TargetSilent
 from foreman.core.framing import Framing, Verdict, VerdictKind, Watch, framing_of
 from foreman.core.headers import value_of
 from foreman.core.job import Answer, HandBack, JobState, Mode, Outcome, Stats
@@ -19,6 +20,7 @@ from foreman.engine.exchange import Exchange
 from foreman.engine.loading import Loading
 from foreman.engine.patience import Limits, Patience
 from foreman.engine.poller import Poller
+from foreman.engine.pulling import Pulling
 from foreman.engine.relay import Head
 from foreman.engine.start import Start
 from foreman.engine.target import Target
@@ -42,6 +44,8 @@ class Attempt:
         self._limits = limits
         self._patience = Patience(target, poller, clock, limits)
         self._loading = Loading(live, self._patience, target, poller, clock, limits)
+        is_pull = pulls.is_pull(live.model)
+        self._pulling = Pulling(live, self._patience, poller, clock, limits.room) if is_pull else None
         self._began = clock.monotonic()
         self._first_byte_ms: int | None = None
         self.error: ForemanError | None = None
@@ -59,6 +63,8 @@ class Attempt:
     async def run(self) -> Result:
         """Run to an end. Raises CancelledError only where its task is cancelled."""
         try:
+            if self._pulling is not None:
+                self._pulling.check()
             # What was sent ahead needs nothing to be loaded.
             refusal = await self._loading.run() if self._start.exchange is None else None
             if self._live.cancelled:
@@ -68,6 +74,9 @@ class Attempt:
             return self._refused(refusal) if await self._start.on_disk() else self.handed_back()
         except TargetError as error:
             return await self._failed(error)
+        except NoRoom as error:
+            self.error = error
+            return self._outcome(JobState.FAILED, error.code, str(error))
 
     async def leave(self) -> None:
         """Give up a request that was sent ahead and not taken up."""
@@ -91,6 +100,8 @@ class Attempt:
             first = await self._patience.first(exchange)
             self._first_byte_ms = self._since(sent)
             self.working()
+            if self._pulling is not None:
+                return await self._pulled(self._pulling, exchange, head, first)
             framing = framing_of(value_of(head.headers, "content-type"))
             if framing is Framing.WHOLE:
                 first = await self._held_back(exchange, first)
@@ -121,6 +132,14 @@ class Attempt:
         except (TargetCut, TargetSilent) as error:
             broken = error
         return self._judged(watch.verdict(broken is None), broken)
+
+    async def _pulled(self, pulling: Pulling, exchange: Exchange, head: Head, chunk: bytes) -> Result:
+        """A pull that broke off is tried again, whatever was released: the target has kept what it got."""
+        broken = await pulling.run(exchange, head, chunk)
+        verdict = pulling.verdict(broken is None)
+        if verdict.kind is not VerdictKind.CUT:
+            return self._judged(verdict, broken)
+        return await self._failed(broken or TargetCut("the target ended its answer before it was complete"))
 
     def _judged(self, verdict: Verdict, broken: TargetError | None) -> Result:
         if verdict.kind is VerdictKind.DONE:
@@ -170,13 +189,16 @@ class Attempt:
         if status == 404:
             self._poller.soon()
         relay = self._live.relay
+        if relay.released:  # by an earlier attempt at a pull
+            self.error = JobFailed(text, code)
+            return self._outcome(JobState.FAILED, code, text)
         relay.begin(Head(status, refusal.headers))
         if refusal.body:
             relay.feed(refusal.body)
         return self._outcome(JobState.FAILED, code, text)
 
     async def _failed(self, error: TargetError) -> Result:
-        """Something broke before a byte was released."""
+        """Something broke before a byte was released, or of what can be tried again all the same."""
         alive = await self._target.alive()
         if not alive:
             self._poller.lost(str(error))
@@ -212,6 +234,8 @@ class Attempt:
         if state is JobState.CANCELLED:
             return None
         answer = self._live.relay.answer()
+        if answer is not None and self._pulling is not None and self._pulling.summary:
+            return Answer(answer.status, answer.headers, self._pulling.summary, complete=self.error is None)
         if answer is None or self.error is None:
             return answer
         return Answer(answer.status, answer.headers, answer.body, complete=False)

@@ -16,6 +16,7 @@ from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound
 from foreman.core.estimate import History
 from foreman.core.job import ACTIVE, Hot, Job, JobState, Mode
 from foreman.core.lanes import Lane
+from foreman.core.pulls import is_pull
 from foreman.core.submission import Submission
 from foreman.engine.clock import Clock, millis
 from foreman.engine.events import Events
@@ -194,7 +195,10 @@ class Engine:
     def _preferred(self) -> Hot:
         """What the next local claim prefers: the running job's model, else what the target holds."""
         running = next(iter(self.jobs.in_lane(Lane.LOCAL)), None)
-        return self._worker.hot() if running is None else Hot((str(running.key),), (running.model,))
+        # A pull changes nothing of what is loaded.
+        if running is None or is_pull(running.model):
+            return self._worker.hot()
+        return Hot((str(running.key),), (running.model,))
 
     def left(self, live: Live, reader: Reader, *, may_return: bool = False) -> None:
         """A reader is gone. An attached job that nobody reads any more is cancelled, if the settings say so.
@@ -203,7 +207,7 @@ class Engine:
         """
         reader.leave()
         if self._forsaken(live):
-            self._go_on(self._cancel_later(live) if may_return else self._cancel_quietly(live))
+            self._go_on(self._cancel_later(live) if may_return else self._cancel_forsaken(live))
 
     def _forsaken(self, live: Live) -> bool:
         if live.relay.finished or live.relay.readers or self.draining:
@@ -222,7 +226,10 @@ class Engine:
         await asyncio.wait((ended, stopping), timeout=RETURN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         for wait in (ended, stopping):
             wait.cancel()
-        if self._forsaken(live):
+        await self._cancel_forsaken(live)
+
+    async def _cancel_forsaken(self, live: Live) -> None:
+        if self._forsaken(live):  # somebody may have joined it just now
             await self._cancel_quietly(live)
 
     async def cancel(self, job_id: str) -> JobState | None:

@@ -170,7 +170,7 @@ class Intake:
         """The living job that this request made when it was sent before. Where it has a key, the key alone decides."""
         if not submission.again or submission.idem_key is not None:
             return None
-        twin = self._jobs.twin(submission.client, submission.hash)
+        twin = self._jobs.twin(submission.client, submission.key.model, submission.hash)
         return None if twin is None or twin.cancelled or twin.relay.finished else twin
 
     def _check_room(self, count: int) -> None:

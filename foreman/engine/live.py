@@ -12,6 +12,7 @@ from itertools import chain
 from foreman.core.framing import Watch
 from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, NewJob
 from foreman.core.lanes import TAKING_TURNS, Lane, Slots
+from foreman.core.pulls import is_pull
 from foreman.engine.depth import Depth
 from foreman.engine.fresh import Fresh
 from foreman.engine.lanes import Lanes
@@ -101,16 +102,16 @@ class LiveJobs:
         """It is on its way to the store. It must be known before it is there: the worker may be told first."""
         self._by_id[live.id] = live
         if live.hash is not None:
-            self._by_request[live.client, live.hash] = live
+            self._by_request[_whose(live.client, live.model), live.hash] = live
 
     def refused(self, live: Live) -> None:
         """The store did not take it."""
         self.let_go(live)
         self._drop(live)
 
-    def twin(self, client: str, request: bytes | None) -> Live | None:
-        """The living job that came of the same request of the same client."""
-        return None if request is None else self._by_request.get((client, request))
+    def twin(self, client: str, model: str, request: bytes | None) -> Live | None:
+        """The living job that came of the same request of the same client, or for a pull of any client."""
+        return None if request is None else self._by_request.get((_whose(client, model), request))
 
     def adopt(self, job: Job, request: bytes | None = None) -> Live:
         """A job of an earlier process, so that its answer can be waited for; it is counted already.
@@ -208,5 +209,13 @@ class LiveJobs:
 
     def _drop(self, live: Live) -> None:
         self._by_id.pop(live.id, None)
-        if live.hash is not None and self._by_request.get((live.client, live.hash)) is live:
-            del self._by_request[live.client, live.hash]
+        if live.hash is None:
+            return
+        request = _whose(live.client, live.model), live.hash
+        if self._by_request.get(request) is live:
+            del self._by_request[request]
+
+
+def _whose(client: str, model: str) -> str:
+    """Whose request is the same where it comes again: a pull is everybody's."""
+    return "" if is_pull(model) else client

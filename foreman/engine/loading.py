@@ -8,7 +8,7 @@ import asyncio
 import logging
 from typing import Final
 
-from foreman.core import names
+from foreman.core import names, pulls
 from foreman.core.errors import TargetStatus
 from foreman.core.job import surface_of
 from foreman.core.lanes import Lane
@@ -42,7 +42,7 @@ class Loading:
 
     async def run(self) -> Refusal | None:
         """Load where needed. Returns what the target said where it could not. Raises TargetError."""
-        if isinstance(self._need(), Ready):
+        if pulls.is_pull(self._live.model) or isinstance(self._need(), Ready):
             return None
         await self._poller.look(max_age=SWAP_SECONDS)
         need = self._need()

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from foreman.core.errors import TargetCut, TargetLost, TargetSilent
 from foreman.core.residency import Swap
 from foreman.core.retry import RetryPolicy
+from foreman.core.room import Room
 from foreman.engine.clock import Clock
 from foreman.engine.exchange import Exchange
 from foreman.engine.poller import Poller
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the worker is told by the settings. Seconds."""
+    """What the worker is told by the settings. Seconds; `room` where the target's disk is this machine's."""
 
     first_byte: float
     idle: float
@@ -43,6 +44,7 @@ class Limits:
     keep_alive: str
     swap: Swap
     retry: RetryPolicy
+    room: Room | None = None
 
 
 class Patience:
@@ -58,8 +60,8 @@ class Patience:
         """Status and headers, however long the target thinks. Raises TargetSilent when it has died."""
         return await self._until(exchange.head)
 
-    async def first(self, exchange: Exchange) -> bytes:
-        """The first bytes after the head, waited for in the same way. Raises TargetLost where none come."""
+    async def chunk(self, exchange: Exchange) -> bytes:
+        """The next bytes, b"" at the end, waited for in the same way. Raises TargetCut, or TargetSilent as `head`."""
 
         async def step(seconds: float) -> bytes | None:
             try:
@@ -67,8 +69,12 @@ class Patience:
             except TargetSilent:
                 return None
 
+        return await self._until(step)
+
+    async def first(self, exchange: Exchange) -> bytes:
+        """The first bytes after the head, waited for in the same way. Raises TargetLost where none come."""
         try:
-            first = await self._until(step)
+            first = await self.chunk(exchange)
         except TargetCut as error:
             raise TargetLost(str(error)) from error
         if not first:

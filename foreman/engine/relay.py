@@ -6,7 +6,9 @@ Rules:
 3. All relays together hold at most the budget. Beyond it, bytes that every reader has had are dropped first (the answer
    is then not kept), after that the readers furthest behind are cut off, and an answer without readers goes last.
 4. The first bytes stay held until the head and a first chunk are there, so an attempt can fail unseen until then.
-5. Who reads may be called for every chunk at the moment it is fed, or wait for it.
+5. Where each chunk is of whole lines that say enough alone, a reader may begin with the oldest held, and the lines of
+   another attempt may follow.
+6. Who reads may be called for every chunk at the moment it is fed, or wait for it.
 Nothing here knows of HTTP, SQL or the target.
 """
 
@@ -72,7 +74,10 @@ class Budget:
 class Relay:
     """The answer of one job: fed by the worker, read by any number of readers."""
 
-    __slots__ = ("_base", "_budget", "_chunks", "_readers", "complete", "error", "finished", "head", "held", "size")
+    __slots__ = (
+        *("_base", "_budget", "_chunks", "_readers"),
+        *("complete", "error", "finished", "head", "held", "in_lines", "size"),
+    )
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -83,6 +88,7 @@ class Relay:
         self.held = 0
         self.size = 0
         self.complete = True  # no byte was dropped
+        self.in_lines = False  # rule 5
         self.finished = False
         self.error: ForemanError | None = None
 
@@ -137,9 +143,10 @@ class Relay:
         return Answer(self.head.status, self.head.headers, b"".join(self._chunks) if self.complete else b"", whole)
 
     def reader(self) -> "Reader":
-        """A reader of the whole answer; cut off from the start where the beginning is gone."""
+        """A reader of the whole answer; cut off from the start where the beginning is gone, and is needed."""
         reader = Reader(self)
-        if self._base:
+        reader.at = self._base if self.in_lines else 0
+        if self._base > reader.at:
             reader.cut()
         else:
             self._readers[reader] = None
@@ -211,7 +218,7 @@ class Reader:
 
     def skip(self, size: int) -> None:
         """Leave out the first `size` bytes. To be said before the first is read."""
-        self._skip = size
+        self._skip = max(0, size - (self._relay.size - self._relay.held))
 
     async def head(self) -> Head:
         """Wait for status and headers. Raises the relay's error where there will be none."""

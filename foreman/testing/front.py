@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final
 
@@ -145,8 +146,11 @@ class Front:
         if script.error is not None and script.status is None and not answer.streamed:
             answer = refused(shape, Refusal(500, script.error))
         rate = inference.rate if script.tokens_per_second is None else script.tokens_per_second
+        # A pull is work like inference: nothing should run beside it.
+        busy = inference.ledger.working(entry) if request.path == "/api/pull" else nullcontext()
         try:
-            return await Delivery(request, Wire(request), inference.ledger, entry, scene, rate).send(answer)
+            with busy:
+                return await Delivery(request, Wire(request), inference.ledger, entry, scene, rate).send(answer)
         finally:
             inference.scripts.leave(scene)
 

@@ -35,8 +35,8 @@ class Load(NamedTuple):
 class Entry:
     """One request. Times are unix seconds; `written`, `chunks` and `sha256` speak of body bytes sent.
 
-    `model` is the name as the client sent it, `concurrent` counts the worker inference requests in flight when this
-    one arrived, itself included. `held` is True while a script holds the answer back.
+    `model` is the name as the client sent it, `concurrent` counts the worker inference requests and pulls in flight
+    when this one arrived, itself included. `held` is True while a script holds the answer back.
     """
 
     number: int
@@ -104,7 +104,7 @@ class Ledger:
 
     @contextmanager
     def working(self, entry: Entry) -> Iterator[None]:
-        """Counts a worker inference request for as long as the target is busy with it."""
+        """Counts a worker inference request or a pull for as long as the target is busy with it."""
         self.concurrent += 1
         self.max_concurrent = max(self.max_concurrent, self.concurrent)
         entry.concurrent = self.concurrent

@@ -17,17 +17,20 @@ from foreman.testing.residency import Residency
 
 _DIGEST: Final = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 _STEPS: Final = 8
+# The template and the parameters of a model.
+_SMALL: Final = (1_700, 120)
 
 Line = dict[str, Any]
 
 
 class Upkeep:
-    """Handlers over one library; `blobs` holds the digests that were uploaded."""
+    """Handlers over one library; `blobs` holds the digests that were uploaded, `parts` what cut pulls have left."""
 
     def __init__(self, library: Library, residency: Residency) -> None:
         self._library = library
         self._residency = residency
         self.blobs: set[str] = set()
+        self.parts: dict[str, int] = {}
 
     def show(self, _: web.Request, entry: Entry) -> Answer:
         name = _named(entry, "model is required")
@@ -43,14 +46,25 @@ class Upkeep:
 
     def _pulled(self, model: StubModel) -> Iterator[Line]:
         yield {"status": "pulling manifest"}
-        layer = {"status": f"pulling {model.digest[:12]}", "digest": f"sha256:{model.digest}", "total": model.size}
-        for step in range(_STEPS + 1):
-            done = model.size * step // _STEPS
-            yield layer | ({"completed": done} if done else {})
+        layers = layers_of(model)
+        for digest, size in layers.items():
+            yield from self._fetched(digest, size)
         yield {"status": "verifying sha256 digest"}
         yield {"status": "writing manifest"}
+        for digest in layers:
+            self.parts.pop(digest, None)
         self._library.add(model)
         yield {"status": "success"}
+
+    def _fetched(self, digest: str, size: int) -> Iterator[Line]:
+        """A layer in steps, from where an earlier pull of it has left off."""
+        line: Line = {"status": f"pulling {digest[:12]}", "digest": f"sha256:{digest}", "total": size}
+        there = self.parts.get(digest, 0)
+        for step in range(_STEPS + 1):
+            done = size * step // _STEPS
+            if done >= there:
+                self.parts[digest] = done
+                yield line | ({"completed": done} if done else {})
 
     def push(self, _: web.Request, entry: Entry) -> Answer:
         model = self._library.find(_named(entry, "model is required"))
@@ -118,6 +132,13 @@ class Upkeep:
             raise Refusal(400, f'digest mismatch, expected "{expected}", got "{got}"')
         self.blobs.add(expected)
         return nothing(201)
+
+
+def layers_of(model: StubModel) -> dict[str, int]:
+    """The layers a pull fetches, by digest: the weights, then what is small beside them. Together the model's size."""
+    small = [size for size in _SMALL if size < model.size // 100]
+    sizes = (model.size - sum(small), *small)
+    return {hashlib.sha256(f"{model.digest} {n}".encode()).hexdigest(): size for n, size in enumerate(sizes)}
 
 
 def _named(entry: Entry, missing: str) -> str:

@@ -6,6 +6,7 @@ The order of questions:
 3. Is the name a model, and does the target have it? If not, the API's own error, and no job.
 4. Does it only ask to unload? Then it must not wait in line.
 5. Otherwise it is a submission.
+A pull is asked only the first two, and whether its name is one: what it names need not be there.
 """
 
 import asyncio
@@ -18,13 +19,14 @@ from multidict import MultiMapping
 
 from foreman.config import Settings
 from foreman.core import body as bodies
-from foreman.core import multipart, names, ollama
+from foreman.core import multipart, names, ollama, pulls
 from foreman.core.body import RequestBody
 from foreman.core.errors import BodyEncoded, ModelNotFound
 from foreman.core.framing import Framing
 from foreman.core.headers import request_headers
 from foreman.core.job import Payload
-from foreman.core.submission import Submission
+from foreman.core.pulls import PULL
+from foreman.core.submission import Submission, request_hash
 from foreman.engine.poller import Poller
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
@@ -71,6 +73,8 @@ async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admi
     Ask `check_encoding` first. Raises InvalidModelName or ModelNotFound, and BadRequest for a form nobody can read.
     """
     path, body = inquiry.path, inquiry.body
+    if path == PULL:
+        return _pull(inquiry)
     parsed = await apart(partial(_parsed, inquiry), long=len(body) > bodies.LARGE or path == TRANSCRIPTIONS)
     if parsed is None or not parsed.model.strip():  # (2)
         return None
@@ -86,6 +90,17 @@ async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admi
     key, lane = ollama.load_key(name, path, parsed), poller.models.lane(name.canonical)
     submission = Submission(payload, key, inquiry.client, lane=lane)
     return Admitted(submission, ollama.framing_asked(path, parsed))  # (5)
+
+
+def _pull(inquiry: Inquiry) -> Admitted | None:
+    """Raises InvalidModelName."""
+    asked = pulls.read(inquiry.body)
+    if asked is None:
+        return None
+    payload = Payload(PULL, request_headers(inquiry.headers), asked.body)
+    request = request_hash(PULL, str(asked.key).encode())
+    submission = Submission(payload, asked.key, inquiry.client, hash=request, again=True)
+    return Admitted(submission, Framing.NDJSON if asked.stream else Framing.WHOLE)
 
 
 async def apart(look: Callable[[], T], *, long: bool) -> T:

@@ -52,6 +52,7 @@ STATUS: Final[dict[type[ForemanError], int]] = {
     errors.StorageFailed: 503,
     errors.ReaderCut: 503,
     errors.TargetSilent: 504,
+    errors.NoRoom: 507,
     errors.StorageFull: 507,
 }
 

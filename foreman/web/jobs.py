@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from foreman.core import names, ollama
+from foreman.core import names, ollama, pulls
 from foreman.core.errors import BadRequest, ForemanError, JobFinished, JobNotFound, TooMany
 from foreman.core.job import FINISHED, Job, JobState, Mode
 from foreman.core.submission import Submission
@@ -50,6 +50,8 @@ async def submit(request: web.Request) -> web.Response:
         raise BadRequest(f"the body is not JSON: {error.msg} at byte {error.pos}") from error
     if not isinstance(asked, list):
         ticket = await engine.submit(repeatable(await _submission(request, asked, ""), request.headers, raw))
+        if ticket.joined and ticket.live is not None:
+            await engine.detach(ticket.live)
         ticket.relay.let_go()  # nobody reads the answer of the one it has joined
         return await _one(request, ticket.id, 202, {"Location": f"/jobs/{ticket.id}", "X-Foreman-Job": ticket.id})
     if not asked:
@@ -73,8 +75,8 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
     if unknown:
         raise BadRequest(f"{_field(where, unknown[0])} is unknown; a job has path, body and not_before")
     path = entry.get("path")
-    if path not in ollama.QUEUED_PATHS or path == "/v1/audio/transcriptions":
-        known = ", ".join(p for p in ollama.QUEUED_PATHS if p != "/v1/audio/transcriptions")
+    if path not in ollama.JOB_PATHS or path == "/v1/audio/transcriptions":
+        known = ", ".join(p for p in ollama.JOB_PATHS if p != "/v1/audio/transcriptions")
         raise BadRequest(f"{_field(where, 'path')} must be one of {known}")
     body = entry.get("body")
     if not isinstance(body, dict):
@@ -152,7 +154,9 @@ def _states(texts: Sequence[str]) -> frozenset[JobState]:
 
 
 def _model(text: str | None) -> str | None:
-    return None if text is None else names.parse(text).canonical
+    if text is None or pulls.is_pull(text):
+        return text
+    return names.parse(text).canonical
 
 
 def _number(text: str | None, name: str, default: int, low: int, high: int) -> int:

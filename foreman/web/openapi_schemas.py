@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from foreman.core.job import JobState, Mode
 from foreman.core.lanes import Lane, Wait
-from foreman.core.ollama import QUEUED_PATHS
+from foreman.core.ollama import JOB_PATHS
 from foreman.core.order import Reason
 
 Schema = dict[str, Any]
@@ -92,7 +92,7 @@ _JOB: Final[Schema] = {
 
 _NEW_JOB: Final = record(
     {
-        "path": _words([path for path in QUEUED_PATHS if path != TRANSCRIPTIONS]),
+        "path": _words([path for path in JOB_PATHS if path != TRANSCRIPTIONS]),
         "body": {
             "type": "object",
             "required": ["model"],

@@ -11,8 +11,10 @@ from aiohttp import web
 
 from foreman.config import Settings
 from foreman.core.body import LARGE
+from foreman.core.framing import Framing
 from foreman.core.job import Mode
 from foreman.core.prefer import preference
+from foreman.core.pulls import PULL
 from foreman.core.submission import Submission, checked_key, request_hash
 from foreman.engine.engine import Engine
 from foreman.engine.intake import Ticket
@@ -20,6 +22,7 @@ from foreman.web.admission import Inquiry, Unload, admitted, apart, check_encodi
 from foreman.web.answer import Waiting, answer
 from foreman.web.bodies import read_body
 from foreman.web.keys import ENGINE, SETTINGS
+from foreman.web.lastline import last_line
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path
 from foreman.web.relayed import RelayedOutlet
@@ -72,6 +75,8 @@ async def queued(request: web.Request) -> web.StreamResponse:
     if isinstance(taken, Unload):
         return await _unload(request, body, taken.model)
     outlet = RelayedOutlet(request)
+    if taken.ticket.path == PULL and taken.waiting.asked is Framing.WHOLE:
+        return await last_line(outlet, engine, taken.ticket, taken.waiting) or outlet.response
     return await answer(outlet, engine, taken.ticket, taken.waiting) or outlet.response
 
 
@@ -84,8 +89,8 @@ def repeatable(submission: Submission, headers: Mapping[str, str], body: bytes) 
     return dataclasses.replace(
         submission,
         idem_key=None if key is None else checked_key(key),
-        hash=request_hash(submission.payload.path, body),
-        again=count is not None and _COUNTED.fullmatch(count) is not None,
+        hash=submission.hash or request_hash(submission.payload.path, body),
+        again=submission.again or (count is not None and _COUNTED.fullmatch(count) is not None),
     )
 
 

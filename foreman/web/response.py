@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from foreman.core.errors import BadRequest, ForemanError, OffsetBeyondEnd
+from foreman.core.pulls import PULL
 from foreman.engine.relay import Reader, Relay
 from foreman.web.errors import ATTEMPT_HEADER, JOB_HEADER
 from foreman.web.jobs import job_id
@@ -31,7 +32,9 @@ async def response(request: web.Request) -> web.StreamResponse:
         head = await reader.head()
         # Only now it is certain which attempt this answer is of.
         attempt = ticket.attempt if ticket.live is None else ticket.live.number
-        tag = f'"{ticket.id}-{attempt}"'
+        # Of a pull less is kept than was told.
+        kept = "-kept" if ticket.live is None and ticket.path == PULL else ""
+        tag = f'"{ticket.id}-{attempt}{kept}"'
         offset, ranged = wanted.offset(tag, head.status)
         reader.skip(offset)
         # Nobody has had more of a growing answer than there is: whether this much will come must be seen first.

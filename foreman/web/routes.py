@@ -1,7 +1,8 @@
 """The whole URL table on one screen.
 
-What the target might run is a job; what the poller knows is answered from it; the rest is passed on. Ollama cleans
-and decodes a path before it routes, so a request is classed by its cleaned path: `/api%2Fchat` is a job too.
+What the target might run is a job, and so is a pull; what the poller knows is answered from it; the rest is passed on.
+Ollama cleans and decodes a path before it routes, so a request is classed by its cleaned path: `/api%2Fchat` is a job
+too.
 """
 
 import re
@@ -10,7 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from foreman.core.errors import ForemanError, NotAllowed, NothingHere
-from foreman.core.ollama import QUEUED_PATHS
+from foreman.core.ollama import JOB_PATHS
 from foreman.web import jobs, queue
 from foreman.web.bodies import check_length
 from foreman.web.cached import ps, tags, v1_model, v1_models, version
@@ -27,7 +28,7 @@ from foreman.web.status import health, root
 
 # Paths that foreman answers for itself, with the methods they take.
 METHODS: Final[dict[str, tuple[str, ...]]] = {
-    **dict.fromkeys(QUEUED_PATHS, ("POST",)),
+    **dict.fromkeys(JOB_PATHS, ("POST",)),
     "/": ("GET", "HEAD"),
     "/api/tags": ("GET", "HEAD"),
     "/api/ps": ("GET",),
@@ -60,7 +61,7 @@ _OWN_PATTERNS: Final = tuple((method, re.compile(path.replace("{id}", "[^/]+")))
 def table() -> list[web.RouteDef]:
     return [
         *(_own(method, path, handler) for method, path, handler in OWN),
-        *(web.post(path, queued, expect_handler=expected) for path in QUEUED_PATHS),
+        *(web.post(path, queued, expect_handler=expected) for path in JOB_PATHS),
         web.get("/", root),
         web.get("/api/tags", tags),
         web.get("/api/ps", ps, allow_head=False),
@@ -87,7 +88,7 @@ async def everything_else(request: web.Request) -> web.StreamResponse:
         return await forward(request)
     if request.method not in methods and (request.method != "OPTIONS" or is_own(path)):
         raise NotAllowed(f"{path} takes {' and '.join(methods)}", methods)
-    if path in QUEUED_PATHS and request.method in methods:
+    if path in JOB_PATHS and request.method in methods:
         return await queued(request)
     if is_own(path):
         raise NothingHere(f"there is nothing at {sent_path(request)[:200]}; did you mean {path}?")
@@ -102,7 +103,7 @@ async def expected(request: web.Request) -> web.StreamResponse | None:
     try:
         guard.check(request.method, request.headers)
         guard.check_key(request.path, request.headers)
-        if path in QUEUED_PATHS:
+        if path in JOB_PATHS:
             check_length(request, request.app[SETTINGS].max_body_bytes)
     except ForemanError as error:
         response = render(error, path)

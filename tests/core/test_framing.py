@@ -13,6 +13,7 @@ from foreman.core.framing import Framing, Verdict, VerdictKind, Watch, framing_o
 
 DONE, FAILED, CUT = VerdictKind.DONE, VerdictKind.FAILED, VerdictKind.CUT
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
+PULL = "/api/pull"
 
 
 def ndjson(*objects: dict[str, Any]) -> bytes:
@@ -61,6 +62,13 @@ STREAMS: list[tuple[str, bytes, Verdict]] = [
     ("/api/chat", ndjson(TOKEN, {"error": "runner died"}), Verdict(FAILED, "runner died")),
     ("/api/chat", ndjson({"error": {"message": "no"}}), Verdict(FAILED, "no")),
     ("/api/chat", ndjson({"error": {"code": 7}}), Verdict(FAILED, '{"code":7}')),
+    (PULL, ndjson({"status": "pulling manifest"}, {"status": "success"}), Verdict(DONE)),
+    (PULL, ndjson({"status": "success"}).rstrip(), Verdict(DONE)),
+    (PULL, ndjson({"status": "pulling manifest"}), Verdict(CUT)),
+    (PULL, ndjson({"status": "success"}, {"status": "pulling manifest"}), Verdict(CUT)),
+    (PULL, ndjson({"status": "pulling manifest", "done": True}), Verdict(CUT)),
+    (PULL, ndjson({"status": "pulling manifest"}, {"error": "no such file"}), Verdict(FAILED, "no such file")),
+    ("/api/chat", ndjson({"status": "success"}), Verdict(CUT)),
     (CHAT, sse(CHUNK, CHUNK, "[DONE]"), Verdict(DONE)),
     (CHAT, sse(CHUNK, USAGE, "[DONE]"), Verdict(DONE, "", 3, 4)),
     (CHAT, sse(CHUNK, USAGE, "[DONE]", end="\r\n"), Verdict(DONE, "", 3, 4)),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from foreman.core.job import Hot
 from foreman.core.order import Place, Reason, Waiting, drain_order
 
-MODELS = st.sampled_from(["a:latest", "b:latest", "c:latest"])
+MODELS = st.sampled_from(["a:latest", "b:latest", "pull a:latest"])
 OPTIONS = st.sampled_from(["", "?num_ctx=1", "?num_ctx=2"])
 
 
@@ -25,12 +25,18 @@ def claimed_one_by_one(queued: list[Waiting], hot: Hot) -> list[tuple[int, Reaso
         if chosen.load_key in hot.load_keys:
             order.append((chosen.seq, Reason.LOADED))
             continue
+        if chosen.model == "pull a:latest":
+            order.append((chosen.seq, Reason.PULL))
+            continue
         order.append((chosen.seq, Reason.RELOAD if chosen.model in hot.models else Reason.SWAP))
         hot = Hot((chosen.load_key,), (chosen.model,))
     return order
 
 
-@given(queues(), st.lists(MODELS, max_size=2), st.lists(st.tuples(MODELS, OPTIONS), max_size=2))
+LOADED = st.sampled_from(["a:latest", "b:latest"])
+
+
+@given(queues(), st.lists(LOADED, max_size=2), st.lists(st.tuples(LOADED, OPTIONS), max_size=2))
 def test_the_whole_order_is_what_claiming_would_give(
     queued: list[Waiting], models: list[str], keys: list[tuple[str, str]]
 ) -> None:
@@ -45,6 +51,18 @@ def test_two_interleaved_models_swap_once_each() -> None:
     queued = [Waiting(seq, model, model) for seq, model in enumerate("abababab", 1)]
     reasons = [place.reason for place in drain_order(queued, Hot())]
     assert reasons.count(Reason.SWAP) == 2
+
+
+def test_a_pull_stands_where_a_swap_would_and_loads_nothing() -> None:
+    queued = [Waiting(seq, model, model) for seq, model in enumerate(("pull a", "a", "b", "pull a", "a"), 1)]
+    places = [(place.waiting.seq, place.reason) for place in drain_order(queued, Hot(("a",), ("a",)))]
+    assert places == [
+        (2, Reason.LOADED),
+        (5, Reason.LOADED),
+        (1, Reason.PULL),
+        (3, Reason.SWAP),
+        (4, Reason.PULL),
+    ]
 
 
 def test_an_empty_queue_has_no_order() -> None:

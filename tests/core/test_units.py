@@ -31,6 +31,19 @@ def test_what_is_no_size(value: object) -> None:
         units.read_bytes(value)
 
 
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(0, "0 B"), (1000, "1000 B"), (2**27, "128 MiB"), (30 * 10**9, "30 GB"), (10**12, "1 TB"), (3 * 2**40, "3 TiB")],
+)
+def test_a_size_is_shown_in_the_largest_unit_that_keeps_it_exact(size: int, shown: str) -> None:
+    assert units.show_bytes(size) == shown
+
+
+@pytest.mark.parametrize(("size", "words"), [(0, "0 GB"), (43 * 10**9, "43 GB"), (4_700_000_000, "4.7 GB")])
+def test_sizes_in_a_sentence(size: int, words: str) -> None:
+    assert units.gigabytes(size) == words
+
+
 @given(st.integers(0, 2**50))
 def test_a_shown_size_reads_back(size: int) -> None:
     assert units.read_bytes(units.show_bytes(size)) == size

@@ -102,7 +102,9 @@ class Foreman:
 
 
 def arguments(target: str, db: Path, **settings: object) -> list[str]:
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    # The disk of a test run may be full.
+    chosen = {"disk_reserve": 0, **settings}
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
     return ["serve", "--listen=127.0.0.1:0", f"--target={target}", f"--db={db}", "--log-format=json", *flags]
 
 

@@ -56,7 +56,8 @@ async def test_many_jobs_are_accepted_in_one_step_and_run_in_the_order_told(stub
 async def test_a_bad_entry_refuses_all_and_is_named(foreman: Foreman) -> None:
     good = {"path": PATH, "body": prompt("never")}
     bad: list[tuple[Any, int, str]] = [
-        ([good, {"path": "/api/pull", "body": {}}], 400, "[1].path"),
+        ([good, {"path": "/api/push", "body": {}}], 400, "[1].path"),
+        ([good, {"path": "/api/pull", "body": {}}], 400, "[1].body.model"),
         ([good, {"path": PATH, "body": {"prompt": "x"}}], 400, "[1].body.model"),
         ([good, {"path": PATH, "body": prompt("x"), "when": 1}], 400, "[1].when"),
         ([good] * 1001, 413, "1000"),

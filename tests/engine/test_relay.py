@@ -366,6 +366,42 @@ async def test_what_is_left_out_is_not_poured() -> None:
     assert got == [b"67"]
 
 
+async def test_of_lines_a_late_reader_gets_the_oldest_that_are_held() -> None:
+    relay = begun(Budget(8))
+    relay.in_lines = True
+    early = relay.reader()
+    for line in (b"one\n", b"two\n", b"three\n"):
+        relay.feed(line)
+        await early.chunk()
+    late = relay.reader()
+    relay.finish()
+    assert (await read(late), await read(early)) == (b"three\n", b"")
+    assert relay.answer() == Answer(200, HEAD.headers, b"", complete=False)
+
+
+async def test_of_lines_what_is_left_out_counts_from_the_first_that_ever_was() -> None:
+    relay = begun(Budget(8))
+    relay.in_lines = True
+    early = relay.reader()
+    for line in (b"one\n", b"two\n", b"three\n"):
+        relay.feed(line)
+        await early.chunk()
+    relay.finish()
+    for offset, rest in ((0, b"three\n"), (8, b"three\n"), (10, b"ree\n"), (14, b"")):
+        reader = relay.reader()
+        reader.skip(offset)
+        assert await read(reader) == rest
+
+
+async def test_the_lines_of_another_attempt_follow() -> None:
+    relay = begun(None, b"one\n")
+    reader = relay.reader()
+    relay.begin(HEAD)
+    relay.feed(b"one\n")
+    relay.finish()
+    assert await read(reader) == b"one\none\n"
+
+
 async def test_pouring_ends_where_nothing_comes_for_long_and_can_go_on() -> None:
     relay = begun(None, b"one")
     reader, got = relay.reader(), Poured()

@@ -1,5 +1,6 @@
 """Ollama's own API, as the official client and a curious one see it."""
 
+import asyncio
 import hashlib
 import json
 import math
@@ -7,10 +8,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import httpx
 import ollama
 import pytest
 
-from foreman.testing import StubModel, StubOllama, expected_text
+from foreman.testing import Die, Script, StubModel, StubOllama, expected_text
 
 CHAT = {"model": "llama3", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
 TOOLS = [
@@ -110,11 +112,34 @@ async def test_pulling_reports_progress_and_then_the_model_is_there(client: Any)
     lines = [line async for line in await client.pull("phi4:14b", stream=True)]
     statuses = [line.status for line in lines]
     assert (statuses[0], statuses[-1]) == ("pulling manifest", "success")
-    layers = [line for line in lines if line.total]
-    assert layers[-1].completed == layers[-1].total
+    layers = {line.digest: line for line in lines if line.total}
+    assert all(line.completed == line.total for line in layers.values())
     newest = (await client.list()).models[0]
-    assert (newest.model, newest.size) == ("phi4:14b", layers[-1].total)
+    assert (newest.model, newest.size) == ("phi4:14b", sum(line.total for line in layers.values()))
+    assert len(layers) == 3
     assert (await client.generate("phi4:14b", "hi")).done
+
+
+async def test_a_pull_that_was_cut_goes_on_where_it_was(stub: StubOllama, client: Any) -> None:
+    stub.script("phi4:14b", [Script(die=Die.FIN, die_after_chunks=4)])
+    with pytest.raises(httpx.RemoteProtocolError):
+        _ = [line async for line in await client.pull("phi4:14b", stream=True)]
+    again = [line async for line in await client.pull("phi4:14b", stream=True)]
+    weights = next(line for line in again if line.total)
+    assert 0 < weights.completed < weights.total
+    assert again[-1].status == "success"
+    anew = [line async for line in await client.pull("phi4:14b", stream=True)]
+    assert next(line for line in anew if line.total).completed is None
+
+
+async def test_a_pull_is_work(stub: StubOllama, client: Any) -> None:
+    stub.script("phi4:14b", Script(hold=0))
+    pull = asyncio.create_task(client.pull("phi4:14b"))
+    await stub.ledger.held()
+    assert stub.ledger.concurrent == 1
+    stub.release("phi4:14b")
+    await pull
+    assert (stub.ledger.concurrent, stub.ledger.max_concurrent) == (0, 1)
 
 
 async def test_copy_create_and_delete(client: Any) -> None:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from foreman.engine.collector import FULL_AFTER
+from foreman.engine.collector import FULL_AFTER, MIDDLE_AFTER
 
 # Serving needs none of them, and each takes its time at every start.
 NOT_NEEDED = {
@@ -38,8 +38,8 @@ def test_a_start_loads_no_more_than_it_needs_and_sets_the_collector(tmp_path: Pa
     told = json.loads(done.stdout.splitlines()[-1])
     assert set(told["modules"]) & NOT_NEEDED == set()
     assert {"foreman.app", "aiohttp.web"} <= set(told["modules"])
-    young, middle, _ = told["imported"]["thresholds"]
+    young, _, _ = told["imported"]["thresholds"]
     assert (told["imported"]["enabled"], told["imported"]["frozen"]) == (True, 0)
-    assert told["imported"]["thresholds"] != [young, middle, FULL_AFTER]
-    assert (told["served"]["enabled"], told["served"]["thresholds"]) == (True, [young, middle, FULL_AFTER])
+    assert told["imported"]["thresholds"] != [young, MIDDLE_AFTER, FULL_AFTER]
+    assert (told["served"]["enabled"], told["served"]["thresholds"]) == (True, [young, MIDDLE_AFTER, FULL_AFTER])
     assert told["served"]["frozen"] > 10_000

@@ -51,13 +51,13 @@ def test_nothing_is_collected_during_a_start_and_all_is_as_before_after_the_end(
 
 
 def test_after_a_start_young_objects_are_collected_as_always_and_old_ones_seldom() -> None:
-    young, middle, _ = gc.get_threshold()
+    young, _, _ = gc.get_threshold()
     with collector.resting():
         here = Cycle()
         stays = weakref.ref(here)
         collector.settle()
         assert gc.isenabled()
-        assert gc.get_threshold() == (young, middle, collector.FULL_AFTER)
+        assert gc.get_threshold() == (young, collector.MIDDLE_AFTER, collector.FULL_AFTER)
         del here
         gc.collect()
         assert stays() is not None, "what was there at the end of the start is not looked at"

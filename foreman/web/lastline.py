@@ -31,7 +31,6 @@ async def last_line(outlet: Outlet, engine: Engine, ticket: Ticket, waiting: Wai
     finally:
         reading.cancel()
         await asyncio.wait((reading,))
-        relay.finish()
         if ticket.live is None:
             reader.leave()
         else:
@@ -42,19 +41,21 @@ async def _read(reader: Reader, relay: Relay) -> None:
     progress = Progress()
     try:
         head = await reader.head()
-        if head.status >= 400:
-            relay.begin(head)
-            while (chunk := await reader.chunk()) is not None:
-                relay.feed(chunk)
-            relay.finish()
-            return
+        body = b""
         while (chunk := await reader.chunk()) is not None:
-            progress.feed(chunk)
+            if head.status >= 400:
+                body += chunk
+            else:
+                progress.feed(chunk)
         progress.rest()
     except ForemanError as error:
         relay.finish(error)
         return
-    failed = progress.error
-    relay.begin(Head(500 if failed else 200, _JSON))
-    relay.feed(orjson.dumps({"error": failed} if failed else {"status": progress.status}))
+    if head.status < 400:
+        failed = progress.error
+        head = Head(500 if failed else 200, _JSON)
+        body = orjson.dumps({"error": failed} if failed else {"status": progress.status})
+    relay.begin(head)
+    if body:
+        relay.feed(body)
     relay.finish()

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
+from typing import Final
 
 from foreman.core.job import Hot
+from foreman.core.slots import is_slot
 
 
 class Reason(StrEnum):
@@ -22,6 +24,11 @@ class Reason(StrEnum):
     LOADED = "loaded"  # its model is there, with its options
     RELOAD = "reload"  # its model is there, with other options
     SWAP = "swap"  # another model is there
+    COMMAND = "command"  # it needs no model, and comes when none of the others is left
+
+
+# After these another model is loaded, or the same one otherwise.
+LOADING: Final = frozenset({Reason.RELOAD, Reason.SWAP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ def drain_order(queued: Iterable[Waiting], hot: Hot, others: Sequence[int] = ())
         for chosen, reason in _drained(part, hot):
             position += 1
             yield Place(position, chosen, reason, turns)
-            if reason is not Reason.LOADED:
+            if reason in LOADING:
                 hot = _loaded(chosen)
 
 
@@ -91,8 +98,10 @@ def _drained(queued: Iterable[Waiting], hot: Hot) -> Iterator[tuple[Waiting, Rea
             reason, chosen = Reason.SWAP, first([everyone])  # (3)
         if chosen is None:
             return
+        if is_slot(chosen.model):
+            reason = Reason.COMMAND
         taken.add(chosen.seq)
-        if reason is not Reason.LOADED:
+        if reason in LOADING:
             hot = _loaded(chosen)
         yield chosen, reason
 

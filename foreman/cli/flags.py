@@ -44,11 +44,8 @@ def parse(argv: Sequence[str]) -> CommandLine:
         word = extra[0].partition("=")[0]
         known = ("--config", "--stub-if-absent", "--json", *(entry.flag for entry in SETTINGS))
         is_flag = word.startswith("--")
-        hint = (
-            did_you_mean(word, known)
-            if found.command not in (*ASKING, RUN)
-            else f"; see foreman {found.command} --help"
-        )
+        client = found.command in ASKING or found.command == RUN
+        hint = f"; see foreman {found.command} --help" if client else did_you_mean(word, known)
         raise ConfigError(f"unknown flag {word}{hint}" if is_flag else f"unexpected {word!r}")
     given = vars(found)
     return CommandLine(

@@ -53,6 +53,7 @@ class Holding:
         if live.cancelled and self._slot is None:
             return self.cancelled()
         self._slot = slot = self._slot or self._held.grant(live.id, self._request)
+        slot.beat()  # one that was found before foreman listened could not be heard of
         live.state = JobState.WORKING
         live.relay.begin(Head(200, HEADERS))
         live.relay.feed(self._answer())

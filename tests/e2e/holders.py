@@ -19,6 +19,11 @@ class Asking:
         self.id = response.headers["X-Foreman-Job"]
         self.text = b""
 
+    async def padded(self) -> None:
+        """Wait for two pieces of white space: one comes at once."""
+        async with asyncio.timeout(PATIENCE):
+            self.text += await self._response.content.readexactly(2)
+
     async def granted(self) -> dict[str, Any]:
         try:
             async with asyncio.timeout(PATIENCE):

@@ -99,6 +99,7 @@ async def test_no_inference_runs_beside_a_held_slot_and_no_slot_is_granted_besid
         assert [(await waits(foreman, job))["position"] for job in (first, second.id, third)] == [1, 3, 2]
         assert (await waits(foreman, second.id))["reason"] == "command"
         assert asked(stub) == []
+        await second.padded()
         stub.script(GENERATE, [Script(), HELD])  # the first is the load
         assert (await release(foreman, slot))[0] == 200
         await stub.ledger.held()

@@ -79,6 +79,17 @@ class Api:
             async with self._session.post(self.url + "/api/pull", data=orjson.dumps(body)) as response:
                 yield response
 
+    @asynccontextmanager
+    async def slot(self, wanted: Json, key: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A slot that is waited for: the head at once, the body when it is granted. The same key is the same slot."""
+        with self._told():
+            async with self._session.post(
+                self.url + "/slots", data=orjson.dumps(wanted), headers={"Idempotency-Key": key}
+            ) as response:
+                if response.status >= 400:
+                    raise _refused(response.status, await response.read())
+                yield response
+
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:

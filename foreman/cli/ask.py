@@ -59,12 +59,17 @@ class Output:
 def run(ask: Ask, configured: Configured, environ: Mapping[str, str] = os.environ) -> int:
     """Do what a command asks and return the exit status. Raises NotReached, Refused and ConfigError."""
     output = Output(sys.stdout, sys.stderr, environ)
+    return asyncio.run(_run(ask, *address(ask.url, configured, environ), output))
+
+
+def address(named: str | None, configured: Configured, environ: Mapping[str, str]) -> tuple[str, str | None]:
+    """Where foreman is, and the key it asks for. Raises ConfigError."""
     settings = configured.settings
     key = None if settings.api_key_file is None else read_api_key(settings.api_key_file)
-    url = ask.url or environ.get(URL_ENV) or settings.listen.url
+    url = named or environ.get(URL_ENV) or settings.listen.url
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"the URL of foreman must begin with http:// or https://, not {url!r}")
-    return asyncio.run(_run(ask, url, key, output))
+    return url, key
 
 
 async def _run(ask: Ask, url: str, key: str | None, output: Output) -> int:

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from foreman import __version__
 from foreman.cli.client_flags import ASKING, Ask, add_commands, asked
+from foreman.cli.run_flags import RUN, RunAsk, add_run, split, to_run
 from foreman.config import SETTINGS, Setting, Settings, did_you_mean
 from foreman.core.errors import ConfigError
 from foreman.kinds import SWITCH
@@ -26,6 +27,7 @@ class CommandLine:
     stub_if_absent: bool = False
     as_json: bool = False
     ask: Ask | None = None
+    run: RunAsk | None = None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,12 +38,14 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str]) -> CommandLine:
     """Read the command line. Raises ConfigError; --help and --version print and raise SystemExit."""
+    argv, program = split(argv)
     found, extra = parser().parse_known_args(argv)
     if extra:
         word = extra[0].partition("=")[0]
         known = ("--config", "--stub-if-absent", "--json", *(entry.flag for entry in SETTINGS))
         is_flag = word.startswith("--")
-        hint = did_you_mean(word, known) if found.command not in ASKING else f"; see foreman {found.command} --help"
+        client = found.command in ASKING or found.command == RUN
+        hint = f"; see foreman {found.command} --help" if client else did_you_mean(word, known)
         raise ConfigError(f"unknown flag {word}{hint}" if is_flag else f"unexpected {word!r}")
     given = vars(found)
     return CommandLine(
@@ -51,6 +55,7 @@ def parse(argv: Sequence[str]) -> CommandLine:
         stub_if_absent=given.get("stub_if_absent", False),
         as_json=given.get("as_json", False),
         ask=asked(given) if given["command"] in ASKING else None,
+        run=to_run(given, program) if given["command"] == RUN else None,
     )
 
 
@@ -73,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     _command(commands, "demo", "demo", "two models, a dozen clients, a kill -9 and a restart, on a stub")
 
     add_commands(commands, _command)
+    add_run(commands, _command)
 
     config = commands.add_parser("config", help="look at the settings")
     show = _command(

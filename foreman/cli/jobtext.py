@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from foreman.cli.table import Cell, age, count, duration, local, moment
 from foreman.cli.terminal import Piece, printable
+from foreman.core import units
 
 Json = dict[str, Any]
 
@@ -20,6 +21,7 @@ REASONS: Final = {
     "reload": "model loads again",
     "swap": "model is swapped",
     "pull": "model is pulled",
+    "command": "waits its turn",
     "delayed": "has its time",
     "paused": "queue is paused",
     "target_down": "target is down",
@@ -29,12 +31,17 @@ REASONS: Final = {
 }
 
 
+def name_of(job: Json) -> str:
+    """What a job is about: its model, or what a command is called."""
+    return str(job["label"] or job["model"])
+
+
 def list_row(job: Json, now: datetime) -> Sequence[Cell]:
     stats = job["stats"] or {}
     return (
         job["id"],
         state_piece(job["state"]),
-        job["model"],
+        name_of(job),
         age(job["created_at"], now),
         duration(stats.get("waited_seconds")),
         duration(stats.get("total_seconds")),
@@ -67,7 +74,7 @@ def queue_rows(queue: Json, now: datetime) -> list[Sequence[Cell]]:
 
 
 def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cell]:
-    return (job["id"], job["lane"], job["model"], why, starts, age(job["created_at"], now), job["client"] or "-")
+    return (job["id"], job["lane"], name_of(job), why, starts, age(job["created_at"], now), job["client"] or "-")
 
 
 def reason(job: Json) -> str:
@@ -82,8 +89,10 @@ def page(job: Json) -> list[tuple[str, Cell]]:
         ("id", job["id"]),
         ("state", state_piece(job["state"])),
         ("lane", job["lane"]),
-        ("model", job["model"]),
-        ("load key", job["load_key"] if job["load_key"] != job["model"] else None),
+        ("label", job["label"]),
+        ("memory", units.show_bytes(job["memory"]) if job["memory"] else None),
+        ("model", None if job["label"] else job["model"]),
+        ("load key", None if job["label"] or job["load_key"] == job["model"] else job["load_key"]),
         ("path", job["path"]),
         ("mode", job["mode"]),
         ("client", job["client"] or None),
@@ -119,7 +128,7 @@ class Heard:
 
 def progress(job: Json, heard: Heard, elapsed: float) -> list[Piece]:
     """One line: where a job stands."""
-    line = [Piece(f"{job['id']}  "), state_piece(job["state"]), Piece(f"  {printable(job['model'])}")]
+    line = [Piece(f"{job['id']}  "), state_piece(job["state"]), Piece(f"  {printable(name_of(job))}")]
     state = job["state"]
     if state == "queued":
         words = [f"position {job['position']}"] if job["position"] else []

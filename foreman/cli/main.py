@@ -51,6 +51,10 @@ def _run(line: flags.CommandLine) -> int:
         from foreman.cli.ask import run as ask
 
         return ask(line.ask, configured)
+    if line.run is not None:
+        from foreman.cli.run import run as run_command
+
+        return run_command(line.run, configured)
     check_exposure(configured.settings)
     from foreman.engine import collector
 

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Final
 
 from foreman.core.job import Stats
-from foreman.core.order import Place, Reason
+from foreman.core.order import LOADING, Place, Reason
 
 # So many of a load key are remembered, the newest ones.
 KEPT_SAMPLES: Final = 50
@@ -116,7 +116,7 @@ def expected_starts(
 
 
 def _end(start: float, estimate: Estimate, reason: Reason) -> float | None:
-    load = 0.0 if reason in (Reason.LOADED, Reason.PULL) else estimate.load_seconds
+    load = estimate.load_seconds if reason in LOADING else 0.0
     return None if load is None or estimate.run_seconds is None else start + load + estimate.run_seconds
 
 

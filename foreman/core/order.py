@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
+from typing import Final
 
 from foreman.core.job import Hot
 from foreman.core.pulls import is_pull
+from foreman.core.slots import is_slot
 
 
 class Reason(StrEnum):
@@ -24,6 +26,11 @@ class Reason(StrEnum):
     RELOAD = "reload"  # its model is there, with other options
     SWAP = "swap"  # another model is there
     PULL = "pull"  # it needs no model: it fetches one, when none of the others is left
+    COMMAND = "command"  # it needs no model, and comes when none of the others is left
+
+
+# After these another model is loaded, or the same one otherwise.
+LOADING: Final = frozenset({Reason.RELOAD, Reason.SWAP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,8 @@ def _drained(queued: Iterable[Waiting], hot: Hot) -> Iterator[tuple[Waiting, Rea
             reason, chosen = Reason.SWAP, first([everyone])  # (3)
         if chosen is None:
             return
+        if is_slot(chosen.model):
+            reason = Reason.COMMAND
         taken.add(chosen.seq)
         if is_pull(chosen.model):
             reason = Reason.PULL
@@ -100,8 +109,8 @@ def _drained(queued: Iterable[Waiting], hot: Hot) -> Iterator[tuple[Waiting, Rea
 
 
 def _after(hot: Hot, chosen: Waiting, reason: Reason) -> Hot:
-    """What is loaded when it has run; a pull changes nothing of that."""
-    return hot if reason in (Reason.LOADED, Reason.PULL) else Hot((chosen.load_key,), (chosen.model,))
+    """What is loaded when it has run."""
+    return Hot((chosen.load_key,), (chosen.model,)) if reason in LOADING else hot
 
 
 def _head(queue: deque[Waiting], taken: set[int]) -> Waiting | None:

@@ -12,16 +12,19 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from foreman.core import slots
 from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound, StorageFailed, StorageFull
 from foreman.core.estimate import History
-from foreman.core.job import ACTIVE, Hot, Job, JobState, Mode
+from foreman.core.job import ACTIVE, Claim, Hot, Job, JobState, Mode
 from foreman.core.lanes import Lane
 from foreman.core.pulls import is_pull
+from foreman.core.slots import is_slot
 from foreman.core.submission import Submission
 from foreman.engine.clock import Clock, millis
 from foreman.engine.events import Events
 from foreman.engine.executor import Executor
 from foreman.engine.forecast import Forecast
+from foreman.engine.held import Held
 from foreman.engine.intake import Intake, Ticket
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.patience import Limits
@@ -29,6 +32,7 @@ from foreman.engine.poller import Poller
 from foreman.engine.relay import Reader
 from foreman.engine.remote import RemoteLane
 from foreman.engine.settlement import Settlement
+from foreman.engine.start import Start
 from foreman.engine.store import Store
 from foreman.engine.target import Target
 from foreman.engine.worker import Worker
@@ -109,6 +113,8 @@ class Engine:
             self.jobs.lanes.of(lane).depth.fill(await self.store.depth(lane))
         for job, request in await self.store.repeatable():
             self.jobs.adopt(job, request)
+        for job in await self.store.active():
+            await self._find(job)
         self._settlement.history = self.forecast.history = History(await self.store.samples())
         self._executor.paused = await self.store.paused()
         if self.jobs.waiting:
@@ -121,6 +127,18 @@ class Engine:
                 in_flight=in_flight,
             )
         self.jobs.lanes.wake()
+
+    async def _find(self, job: Job) -> None:
+        """A slot that is held since before this process: it keeps its lane until its holder is heard of, or expired."""
+        payload = await self.store.payload(job.id)
+        if payload is None:
+            raise RuntimeError(f"slot {job.id} has no request")
+        start = Start(self.jobs.adopt(job), Claim(job, payload, len(await self.store.attempts(job.id))))
+        self.jobs.begun(start.live, start.claim)
+        self.jobs.lanes.occupy(job.lane)
+        self._executor.held.grant(job.id, slots.read(payload.body))
+        (self._worker if job.lane is Lane.LOCAL else self._remote).found(start)
+        log_event(log, logging.INFO, "slot_found", "a slot is held since before the start", job=job.id, lane=job.lane)
 
     async def run(self) -> None:
         """Work until drained. An error in any part ends all of it: better a restart than a part that stands still."""
@@ -157,6 +175,8 @@ class Engine:
             raise JobNotFound(f"there is no job {job_id}")
         if job.state not in (JobState.FAILED, JobState.CANCELLED):
             raise JobFinished(f"job {job_id} is {job.state}: only failed and cancelled jobs can be tried again")
+        if is_slot(job.model):
+            raise JobFinished(f"job {job_id} was a slot: ask for another with POST {slots.PATH}")
         again = Submission(payload, job.load_key, job.client, Mode.DETACHED, retry_of=job_id, lane=job.lane)
         (live,) = await self.submit_many([again])
         return live
@@ -195,8 +215,8 @@ class Engine:
     def _preferred(self) -> Hot:
         """What the next local claim prefers: the running job's model, else what the target holds."""
         running = next(iter(self.jobs.in_lane(Lane.LOCAL)), None)
-        # A pull changes nothing of what is loaded.
-        if running is None or is_pull(running.model):
+        # Neither a pull nor a command changes anything of what is loaded.
+        if running is None or is_pull(running.model) or is_slot(running.model):
             return self._worker.hot()
         return Hot((str(running.key),), (running.model,))
 
@@ -212,6 +232,8 @@ class Engine:
     def _forsaken(self, live: Live) -> bool:
         if live.relay.finished or live.relay.readers or self.draining:
             return False
+        if is_slot(live.model):
+            return self._executor.held.get(live.id) is None
         return live.mode is Mode.ATTACHED and self._rules.on_client_gone == "cancel"
 
     async def _withdrawn(self, live: Live) -> None:
@@ -260,6 +282,26 @@ class Engine:
             )
         return state
 
+    async def beat(self, job_id: str) -> tuple[Held, Live]:
+        """The holder of a slot lives. Raises JobNotFound, or JobFinished where nobody holds it."""
+        held, live = self._executor.held.get(job_id), self.jobs.get(job_id)
+        if held is None or live is None:
+            job = await self.job(job_id)
+            raise JobFinished(f"slot {job_id} is not held by anybody, its job is {job.state}")
+        held.beat()
+        return held, live
+
+    async def release(self, job_id: str, exit_status: int | None) -> None:
+        """Give a slot back, or leave the queue for it; on return that is on disk. Raises as `beat`, and Draining."""
+        job = await self.job(job_id)
+        if is_slot(job.model) and job.state is JobState.QUEUED and await self.cancel(job_id) is JobState.CANCELLED:
+            return
+        held, live = await self.beat(job_id)
+        if held.left:
+            raise Draining("foreman is shutting down; the slot is held on, to be given back after the restart")
+        held.release(exit_status)
+        await live.ended.wait()
+
     async def drain(self, hurry: asyncio.Event) -> None:
         """Accept nothing more, let what runs end within the drain time (or until `hurry`), hand it back else."""
         self.draining = True
@@ -303,7 +345,7 @@ class Engine:
 
     def _stop(self, live: Live) -> None:
         """End a running attempt. A load that other queued jobs want is let finish: stopping it would cost them one."""
-        if live.attempt is None:
+        if live.attempt is None or self._executor.held.get(live.id) is not None:
             return
         if live.loading and self.jobs.local.depth.wants(str(live.key)):
             log_event(

@@ -12,8 +12,11 @@ from typing import Final
 
 from foreman.core.errors import StorageFailed, StorageFull
 from foreman.core.job import HandBack, Next
+from foreman.core.slots import is_slot
 from foreman.engine.attempt import Attempt, Result
 from foreman.engine.clock import Clock, millis
+from foreman.engine.held import HeldSlots
+from foreman.engine.holding import Holding, Left, Try
 from foreman.engine.live import Live
 from foreman.engine.patience import Limits
 from foreman.engine.poller import Poller
@@ -43,6 +46,7 @@ class Executor:
         self.target = target
         self.poller = poller
         self.clock = clock
+        self.held = HeldSlots(clock)
         self._limits = limits
         self._stop_asked = asyncio.Event()
         self.paused = False  # no job is begun
@@ -64,6 +68,7 @@ class Executor:
         """Have nothing more claimed."""
         self._stop_asked.set()
         self.settlement.stopping = True
+        self.held.leave()
         self.jobs.lanes.wake()
 
     async def orphans_gone(self) -> None:
@@ -97,30 +102,38 @@ class Executor:
 
     # -- one attempt
 
-    async def attempt(self, start: Start) -> tuple[Attempt, Result] | None:
-        """Try a claimed job once. None where its claim was never written: then it is not ours to settle."""
+    async def attempt(self, start: Start) -> tuple[Try, Result] | None:
+        """Try a claimed job once. None where it is not ours to settle: its claim was never written, or it is left."""
         live = start.live
         live.taken_at = self.clock.monotonic()
-        attempt = Attempt(start, self.target, self.poller, self.clock, self._limits)
+        attempt = self._try(start)
         attempt.working = partial(self._note_working, live)
         try:
             result = await self._supervised(start, attempt)
         finally:
             await attempt.leave()
+        if isinstance(result, Left):
+            self.jobs.let_go(live)
+            return None
         if not await start.on_disk():
             return None
         if isinstance(result, HandBack) and live.cancelled:
             result = attempt.cancelled()
         return attempt, result
 
+    def _try(self, start: Start) -> Try:
+        if is_slot(start.live.model):
+            return Holding(start, self.held, self.clock)
+        return Attempt(start, self.target, self.poller, self.clock, self._limits)
+
     def _note_working(self, live: Live) -> None:
         self.store.note_working(live.seq, millis(self.clock))
         self.jobs.changed(live)
 
-    async def _supervised(self, start: Start, attempt: Attempt) -> Result:
+    async def _supervised(self, start: Start, attempt: Try) -> Result | Left:
         """The attempt as a task of its own, so that a cancel stops it wherever it stands, and nothing else."""
         live = start.live
-        if live.cancelled:
+        if live.cancelled and self.held.get(live.id) is None:
             return attempt.cancelled()
         if self.stopping():
             return attempt.handed_back()

@@ -52,6 +52,10 @@ class Lanes:
         self.taken[lane] += 1
         return True
 
+    def occupy(self, lane: Lane) -> None:
+        """A slot is taken already, by a job of an earlier process."""
+        self.taken[lane] += 1
+
     def free(self, lane: Lane, *, ran: bool = True) -> None:
         """Give a slot back; `ran` is False where there was nothing to be claimed for it."""
         self.taken[lane] -= 1

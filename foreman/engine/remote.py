@@ -21,17 +21,24 @@ class RemoteLane:
         self._jobs = executor.jobs
         self._lanes = executor.jobs.lanes
         self.idle = asyncio.Event()
+        self._found: list[Start] = []
 
     def __repr__(self) -> str:
         return f"<RemoteLane {len(self._jobs.in_lane(Lane.REMOTE))} running>"
 
     async def run(self) -> None:
         """Claim and run until stopped. Anything that escapes from here ends the process."""
-        await self._executor.orphans_gone()
         async with asyncio.TaskGroup() as group:
+            for found in self._found:
+                group.create_task(self._work(found), name=f"remote {found.live.id}")
+            await self._executor.orphans_gone()
             while (start := await self._next()) is not None:
                 group.create_task(self._work(start), name=f"remote {start.live.id}")
         self.idle.set()
+
+    def found(self, start: Start) -> None:
+        """A job that an earlier process claimed, and that is this one's now; its slot is taken. Before `run`."""
+        self._found.append(start)
 
     async def _next(self) -> Start | None:
         """The next job, with a slot taken for it; waits for one. None when stopping."""

@@ -16,8 +16,8 @@ from foreman.core.errors import Draining, ForemanError, JobFailed, StorageFailed
 from foreman.core.estimate import History, Sample
 from foreman.core.job import Chosen, Claim, HandBack, JobState, Next, Outcome
 from foreman.core.pulls import is_pull
-from foreman.engine.attempt import Attempt
 from foreman.engine.clock import Clock
+from foreman.engine.holding import Try
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.start import Start
 from foreman.engine.store import Finished, Store
@@ -47,12 +47,12 @@ class Settlement:
     def __repr__(self) -> str:
         return f"<Settlement stopping={self.stopping} {self.trouble!r}>"
 
-    async def settle(self, live: Live, attempt: Attempt, outcome: Outcome, following: Next | None) -> Start | None:
+    async def settle(self, live: Live, attempt: Try, outcome: Outcome, following: Next | None) -> Start | None:
         """Tell the readers and write it down; what was claimed along with that."""
         live.relay.finish(attempt.error)
         return self._started(await self.finish(live, attempt, outcome, following))
 
-    async def finish(self, live: Live, attempt: Attempt, outcome: Outcome, following: Next | Chosen | None) -> Finished:
+    async def finish(self, live: Live, attempt: Try, outcome: Outcome, following: Next | Chosen | None) -> Finished:
         """The same where the readers have been told."""
         finished = await self.persist(lambda: self.store.finish(live.seq, outcome, following))
         if finished.state is JobState.DONE:
@@ -106,7 +106,7 @@ class Settlement:
                 await self._clock.wait(self._pause, STORE_PAUSE_SECONDS)
 
 
-def _log_finished(live: Live, attempt: Attempt, outcome: Outcome, finished: Finished) -> None:
+def _log_finished(live: Live, attempt: Try, outcome: Outcome, finished: Finished) -> None:
     stats = outcome.stats
     log_event(
         log,

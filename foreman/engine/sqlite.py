@@ -144,6 +144,9 @@ class SqliteStore:
         step = partial(steps.recover, owner=self._boot_id, now=now, drop_attached=drop_attached)
         return await self._writer.run(step)
 
+    async def active(self) -> Sequence[Job]:
+        return [steps.job_of(row) for row in await self._read(statements.ACTIVE)]
+
     async def keep(self, id: str, kept: bool) -> bool:  # noqa: A002
         return await self._writer.run(partial(steps.keep, id_=id, kept=kept))
 

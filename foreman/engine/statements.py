@@ -104,6 +104,12 @@ RETURNING state"""
 DETACH: Final = "UPDATE jobs SET mode='detached' WHERE id=? AND finished_at IS NULL"
 STATE_OF_ID: Final = "SELECT state FROM jobs WHERE id=?"
 
+# Slots, whose holders live on.
+TAKE_OVER: Final = """
+UPDATE jobs INDEXED BY jobs_active SET owner=:owner
+WHERE state IN ('loading', 'working') AND owner<>:owner AND path='/slots'"""
+ACTIVE: Final = f"""
+SELECT {COLUMNS} FROM jobs INDEXED BY jobs_active WHERE state IN ('loading', 'working')"""  # noqa: S608 constants only
 RECOVER_ATTEMPTS: Final = """
 INSERT INTO earlier_attempts (seq, n, owner, started_at, ended_at, outcome)
 SELECT seq, tries, owner, claimed_at, :now, 'crashed' FROM jobs INDEXED BY jobs_active

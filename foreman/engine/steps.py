@@ -280,6 +280,7 @@ def rehearse(db: sqlite3.Connection, job: NewJob) -> None:
 
 def recover(db: sqlite3.Connection, owner: str, now: int, drop_attached: bool) -> int:
     values = {"owner": owner, "now": now}
+    db.execute(sql.TAKE_OVER, values)
     db.execute(sql.RECOVER_ATTEMPTS, values)
     in_flight = db.execute(sql.RECOVER, values).rowcount
     if drop_attached:

@@ -127,8 +127,13 @@ class Store(Protocol):
     async def recover(self, now: int, drop_attached: bool) -> int:
         """Settle what an earlier process left in flight; to be called before anything else. Idempotent.
 
+        Slots stay held: whoever holds one does so still.
+
         How many jobs were in flight.
         """
+
+    async def active(self) -> Sequence[Job]:
+        """The claimed jobs. After `recover`: the slots that are held since before, which are this process's now."""
 
     async def keep(self, id: str, kept: bool) -> bool:  # noqa: A002
         """Have a job stay when its time is over, or no longer; False for an unknown one."""

@@ -14,8 +14,8 @@ from foreman.core.inventory import Inventory
 from foreman.core.job import FINISHED, Chosen, Hot, JobState, NewJob, Next, Outcome
 from foreman.core.lanes import Lane
 from foreman.core.residency import Residency, hot
-from foreman.engine.attempt import Attempt
 from foreman.engine.executor import Executor
+from foreman.engine.holding import Try
 from foreman.engine.live import Live
 from foreman.engine.poller import SWAP_SECONDS
 from foreman.engine.start import Start, begun
@@ -41,14 +41,16 @@ class Worker:
         self._hot = Hot()
         self._resting = False  # nothing is ready, as far as anybody knows
         self._handed: Start | None = None
+        self._found: Start | None = None
 
     def __repr__(self) -> str:
         return f"<Worker running {self._jobs.in_lane(Lane.LOCAL)!r}>"
 
     async def run(self) -> None:
         """Claim and run until stopped. Anything that escapes from here ends the process."""
-        start: Start | None = None
-        await self._executor.orphans_gone()
+        start, self._found = self._found, None
+        if start is None:
+            await self._executor.orphans_gone()
         while not self._executor.stopping() or start is not None:
             start = start or await self._next()
             if start is not None:
@@ -56,6 +58,10 @@ class Worker:
                 if start is None:
                     self._lanes.free(Lane.LOCAL)
         self.idle.set()
+
+    def found(self, start: Start) -> None:
+        """A job that an earlier process claimed, and that is this one's now; its slot is taken. Before `run`."""
+        self._found = start
 
     def begin(self, live: Live, job: NewJob, written: asyncio.Future[bool]) -> bool:
         """Begin a job that is on its way to the store, claimed already; False where it has to wait in line.
@@ -129,7 +135,7 @@ class Worker:
         following = self._following() if result.not_before else None
         return await self._settlement.hand_back(start.live, start.claim, result, following)
 
-    async def _settle(self, live: Live, attempt: Attempt, outcome: Outcome) -> Start | None:
+    async def _settle(self, live: Live, attempt: Try, outcome: Outcome) -> Start | None:
         chosen = self._chosen()
         if chosen is None:
             return await self._settlement.settle(live, attempt, outcome, self._following())
@@ -143,7 +149,7 @@ class Worker:
         written = asyncio.create_task(self._finish_and_claim(live, attempt, outcome, following))
         return Start(following, claim, written, ahead)
 
-    async def _finish_and_claim(self, live: Live, attempt: Attempt, outcome: Outcome, following: Live) -> bool:
+    async def _finish_and_claim(self, live: Live, attempt: Try, outcome: Outcome, following: Live) -> bool:
         finished = await self._settlement.finish(live, attempt, outcome, Chosen(following.seq))
         if finished.chosen:
             self._jobs.claimed(following)

@@ -66,7 +66,7 @@ RETRY_AFTER: Final[dict[type[ForemanError], int]] = {
     errors.TargetSilent: 30,
 }
 
-OWN_PATHS: Final = ("/health", "/jobs", "/queue", "/events", "/openapi.json", "/metrics", "/ui")
+OWN_PATHS: Final = ("/health", "/jobs", "/queue", "/slots", "/events", "/openapi.json", "/metrics", "/ui")
 
 
 def status_of(error: ForemanError) -> int:

@@ -53,7 +53,7 @@ async def submit(request: web.Request) -> web.Response:
         if ticket.joined and ticket.live is not None:
             await engine.detach(ticket.live)
         ticket.relay.let_go()  # nobody reads the answer of the one it has joined
-        return await _one(request, ticket.id, 202, {"Location": f"/jobs/{ticket.id}", "X-Foreman-Job": ticket.id})
+        return await one_job(request, ticket.id, 202, {"Location": f"/jobs/{ticket.id}", "X-Foreman-Job": ticket.id})
     if not asked:
         raise BadRequest("the array holds no job")
     if IDEMPOTENCY_KEY in request.headers:
@@ -168,7 +168,7 @@ def _number(text: str | None, name: str, default: int, low: int, high: int) -> i
 
 
 async def shown(request: web.Request) -> web.Response:
-    return await _one(request, job_id(request), 200)
+    return await one_job(request, job_id(request), 200)
 
 
 async def cancelled(request: web.Request) -> web.Response:
@@ -185,13 +185,13 @@ async def cancelled(request: web.Request) -> web.Response:
     state = None if job.state in FINISHED else await engine.cancel(found)
     if state is None or state in (JobState.DONE, JobState.FAILED) or job.state in FINISHED:
         raise JobFinished(f"job {found} is {(await engine.job(found)).state} already")
-    return await _one(request, found, 200 if state is JobState.CANCELLED else 202)
+    return await one_job(request, found, 200 if state is JobState.CANCELLED else 202)
 
 
 async def retried(request: web.Request) -> web.Response:
     """The request of a failed or cancelled job again, as a new job."""
     live = await request.app[ENGINE].retry(job_id(request))
-    return await _one(request, live.id, 202, {"Location": f"/jobs/{live.id}", "X-Foreman-Job": live.id})
+    return await one_job(request, live.id, 202, {"Location": f"/jobs/{live.id}", "X-Foreman-Job": live.id})
 
 
 async def kept(request: web.Request) -> web.Response:
@@ -199,10 +199,10 @@ async def kept(request: web.Request) -> web.Response:
     engine, found = request.app[ENGINE], job_id(request)
     if not await engine.store.keep(found, request.method == "PUT"):
         raise JobNotFound(f"there is no job {found}")
-    return await _one(request, found, 200)
+    return await one_job(request, found, 200)
 
 
-async def _one(request: web.Request, found: str, status: int, headers: dict[str, str] | None = None) -> web.Response:
+async def one_job(request: web.Request, found: str, status: int, headers: dict[str, str] | None = None) -> web.Response:
     engine = request.app[ENGINE]
     view = (await _views(request, [await engine.job(found)]))[0]
     view["history"] = attempts_view(await engine.store.attempts(found))

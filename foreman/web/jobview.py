@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from foreman.core.job import FINISHED, Job, JobState, Stats
+from foreman.core.slots import is_slot, label_of, memory_of
 from foreman.engine.engine import Engine
 from foreman.engine.events import Event
 from foreman.engine.forecast import Outlook
@@ -34,6 +35,8 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
         "lane": job.lane,
         "model": job.model,
         "load_key": str(job.load_key),
+        "label": label_of(job.model) if is_slot(job.model) else None,
+        "memory": memory_of(job.load_key) if is_slot(job.model) else None,
         "path": job.path.partition("?")[0],
         "mode": live.mode if live is not None else job.mode,
         "client": job.client,
@@ -53,16 +56,16 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
         "output_bytes": None if live is None else live.relay.size,
         "retry_of": job.retry_of,
         "kept": job.kept,
-        "links": links(job.id, state),
+        "links": links(job.id, state, slot=is_slot(job.model)),
     }
 
 
-def links(job_id: str, state: JobState) -> dict[str, str]:
+def links(job_id: str, state: JobState, *, slot: bool = False) -> dict[str, str]:
     at = f"/jobs/{job_id}"
     found = {"self": at, "response": f"{at}/response"}
     if state not in FINISHED:
         found["cancel"] = at
-    if state in RETRIABLE:
+    if state in RETRIABLE and not slot:
         found["retry"] = f"{at}/retry"
     return found
 
@@ -106,7 +109,7 @@ def change_view(event: Event) -> dict[str, object]:
         "attempts": event.attempts,
         "created_at": moment(live.created_at),
         "output_bytes": event.output_bytes,
-        "links": links(live.id, event.state),
+        "links": links(live.id, event.state, slot=is_slot(live.model)),
     }
 
 

@@ -93,6 +93,12 @@ def _in(where: str, name: str, schema: Schema, text: str, **more: object) -> dic
 
 _JOB_ID: Final = _in("path", "id", ID, "of the job, in either case", required=True)
 _ACCEPTED: Final = {"Location": "the job's page", "X_Foreman_Job": "the job's id"}
+_KEY: Final = _in(
+    "header",
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "the same request again joins its job; for one job only",
+)
 _NUMBER: Final[Schema] = {"type": "string", "pattern": "^[0-9]{1,18}$"}
 _LIST: Final = [
     _in(
@@ -170,14 +176,7 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             409,
             413,
             *WRITES,
-            parameters=[
-                _in(
-                    "header",
-                    "Idempotency-Key",
-                    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-                    "the same request again joins its job; for one job only",
-                )
-            ],
+            parameters=[_KEY],
             requestBody={
                 "required": True,
                 "content": {
@@ -253,6 +252,51 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
         "post": _operation("pause_queue", "Begin no further job", {200: _json(ref("Queue"), "it is paused")}, *WRITES)
     },
     "/queue/resume": {"post": _operation("resume_queue", "Go on", {200: _json(ref("Queue"), "it goes on")}, *WRITES)},
+    "/slots": {
+        "post": _operation(
+            "ask_for_slot",
+            "Hold a slot of a lane, to run a command of one's own: the answer comes when it is granted",
+            {
+                200: _json(
+                    ref("Slot"),
+                    "granted, after white space for as long as it had to wait; cut short where it is not granted",
+                    X_Foreman_Job="the slot's id, which is that of its job",
+                )
+            },
+            400,
+            408,
+            409,
+            413,
+            *WRITES,
+            parameters=[_KEY],
+            requestBody={"required": True, "content": {"application/json": {"schema": ref("NewSlot")}}},
+        )
+    },
+    "/slots/{id}": {
+        "parameters": [_JOB_ID],
+        "delete": _operation(
+            "release_slot",
+            "Give a slot back, or leave the queue for it",
+            {200: _json(ref("JobPage"), "its job, as it ended")},
+            400,
+            404,
+            408,
+            409,
+            413,
+            *WRITES,
+            requestBody={"content": {"application/json": {"schema": ref("SlotEnd")}}},
+        ),
+    },
+    "/slots/{id}/heartbeat": {
+        "parameters": [_JOB_ID],
+        "post": _operation(
+            "keep_slot",
+            "Say that the holder of a slot lives",
+            {200: _json(ref("Heartbeat"), "it is held on")},
+            404,
+            409,
+        ),
+    },
     "/events": {
         "get": _operation(
             "follow_events",

@@ -7,6 +7,7 @@ from foreman.core.job import JobState, Mode
 from foreman.core.lanes import Lane, Wait
 from foreman.core.ollama import JOB_PATHS
 from foreman.core.order import Reason
+from foreman.core.slots import LABEL_LENGTH, LONGEST_EXPIRY, MOST_MEMORY, SHORTEST_EXPIRY
 
 Schema = dict[str, Any]
 
@@ -78,6 +79,8 @@ _JOB: Final[Schema] = {
     "position": or_null({"type": "integer", "minimum": 1, "description": "1 runs next in its lane"}),
     "reason": or_null(REASON),
     "expected_start": or_null({**SECONDS, "description": "seconds from now, once three jobs of the model are known"}),
+    "label": or_null({**TEXT, "description": "what a command that holds a slot is called"}),
+    "memory": or_null({**COUNT, "description": "what the command will take, in bytes"}),
     "max_attempts": COUNT,
     "not_before": or_null(TIME),
     "claimed_at": or_null(TIME),
@@ -112,6 +115,22 @@ _NEW_JOB: Final = record(
     },
     closed=True,
 )
+
+_EXPIRY: Final[Schema] = {
+    "type": "number",
+    "description": "seconds after its last heartbeat when it is freed",
+    "minimum": SHORTEST_EXPIRY,
+    "maximum": LONGEST_EXPIRY,
+}
+_LABEL: Final[Schema] = {**TEXT, "minLength": 1, "maxLength": LABEL_LENGTH, "pattern": r"^[!-~]([ -~]*[!-~])?$"}
+_SIZE: Final[Schema] = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1, "maximum": MOST_MEMORY},
+        {"type": "string", "pattern": "^[1-9][0-9]{0,3} ?([kMG]B|[KMG]iB)$"},
+        {"type": "null"},
+    ],
+    "description": "what the command will take: bytes, or a size such as 40GB",
+}
 
 _RUNNING: Final = record({"id": ID, "model": TEXT, "load_key": TEXT, "state": STATE, "client": TEXT})
 
@@ -194,6 +213,29 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "JobChange": record(_CHANGE, description="the data of a `job` event"),
     "NewJob": _NEW_JOB,
+    "NewSlot": record(
+        {"lane": LANE},
+        {"label": or_null(_LABEL), "memory": _SIZE, "expiry_seconds": or_null(_EXPIRY)},
+        closed=True,
+    ),
+    "Slot": record(
+        {
+            "id": ID,
+            "lane": LANE,
+            "label": TEXT,
+            "memory": or_null(COUNT),
+            "heartbeat_seconds": {**SECONDS, "description": "how often to send a heartbeat"},
+            "expiry_seconds": _EXPIRY,
+        }
+    ),
+    "SlotEnd": record({}, {"exit_status": or_null({"type": "integer", "minimum": 0, "maximum": 255})}, closed=True),
+    "Heartbeat": record(
+        {
+            "id": ID,
+            "expiry_seconds": _EXPIRY,
+            "cancel_requested": {**SWITCH, "description": "somebody wants the command to end"},
+        }
+    ),
     "Jobs": record({"jobs": array(ref("Job"))}),
     "JobList": record({"jobs": array(ref("Job")), "next": or_null({**TEXT, "description": "`after` of the next"})}),
     "Queue": record(

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from foreman.core.errors import ForemanError, NotAllowed, NothingHere
 from foreman.core.ollama import JOB_PATHS
-from foreman.web import jobs, queue
+from foreman.web import jobs, queue, slots
 from foreman.web.bodies import check_length
 from foreman.web.cached import ps, tags, v1_model, v1_models, version
 from foreman.web.errors import Handler, is_own, render
@@ -52,6 +52,9 @@ OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/queue", queue.queue),
     ("POST", "/queue/pause", queue.pause),
     ("POST", "/queue/resume", queue.resume),
+    ("POST", "/slots", slots.asked),
+    ("DELETE", "/slots/{id}", slots.released),
+    ("POST", "/slots/{id}/heartbeat", slots.beaten),
     ("GET", "/events", events),
     ("GET", "/openapi.json", openapi),
 )

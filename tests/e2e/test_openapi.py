@@ -30,8 +30,8 @@ CHECKED: Final = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
-# Streams: they are followed in tests of their own.
-ENDLESS: Final = {"/events"}
+# These go on for as long as it takes, and are followed in tests of their own.
+ENDLESS: Final = {"/events", "/slots"}
 STEADY: Final = hypothesis.settings(
     max_examples=12,
     derandomize=True,

@@ -19,7 +19,7 @@ from foreman.engine.store import JobFilter
 # What scans an index on purpose: figures of the whole queue, once at the start or over a bounded number of rows.
 SCANS = {
     "DEPTH", "FINISHED_BYTES", "OLDEST_FINISHED", "OLDEST_QUEUED", "DROP_ATTACHED", "RECOVER", "RECOVER_ATTEMPTS",
-    "REPEATABLE",
+    "REPEATABLE", "TAKE_OVER", "ACTIVE",
 }  # fmt: skip
 # The delayed jobs that are ready now are few, and so are the samples.
 SORTS = {"DEPTH", "WAITING", "SAMPLES", "TRIM_SAMPLES"}

@@ -36,7 +36,8 @@ QUEUED_PATHS: Final = (
 )
 """POST requests for which the target runs a worker model."""
 
-EMBEDDING_PATHS: Final = ("/api/embed", "/api/embeddings", "/v1/embeddings")
+V1_EMBEDDINGS: Final = "/v1/embeddings"
+EMBEDDING_PATHS: Final = ("/api/embed", "/api/embeddings", V1_EMBEDDINGS)
 
 LOAD_OPTIONS: Final[dict[str, type[int] | type[bool]]] = {
     "draft_num_predict": int,

@@ -12,7 +12,9 @@ from typing import Final
 
 from foreman.core.errors import StorageFailed, StorageFull
 from foreman.core.job import HandBack, Next
+from foreman.core.upstreams import upstream_of
 from foreman.engine.attempt import Attempt, Result
+from foreman.engine.call import Call
 from foreman.engine.clock import Clock, millis
 from foreman.engine.live import Live
 from foreman.engine.patience import Limits
@@ -20,6 +22,7 @@ from foreman.engine.poller import Poller
 from foreman.engine.settlement import STORE_PAUSE_SECONDS, Settlement
 from foreman.engine.start import Start
 from foreman.engine.target import Target
+from foreman.engine.upstreams import Upstreams
 from foreman.log import log_event
 
 log = logging.getLogger(__name__)
@@ -36,11 +39,20 @@ ORPHAN_SECONDS: Final = 0.5
 class Executor:
     """Runs claimed jobs. Once it stops it claims none, and what is under way is left to end."""
 
-    def __init__(self, settlement: Settlement, target: Target, poller: Poller, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self,
+        settlement: Settlement,
+        target: Target,
+        upstreams: Upstreams,
+        poller: Poller,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
         self.settlement = settlement
         self.store = settlement.store
         self.jobs = settlement.jobs
         self.target = target
+        self.upstreams = upstreams
         self.poller = poller
         self.clock = clock
         self._limits = limits
@@ -101,7 +113,7 @@ class Executor:
         """Try a claimed job once. None where its claim was never written: then it is not ours to settle."""
         live = start.live
         live.taken_at = self.clock.monotonic()
-        attempt = Attempt(start, self.target, self.poller, self.clock, self._limits)
+        attempt = self._attempt_of(start)
         attempt.working = partial(self._note_working, live)
         try:
             result = await self._supervised(start, attempt)
@@ -112,6 +124,12 @@ class Executor:
         if isinstance(result, HandBack) and live.cancelled:
             result = attempt.cancelled()
         return attempt, result
+
+    def _attempt_of(self, start: Start) -> Attempt:
+        key = start.live.key
+        if upstream_of(key.model) is None:
+            return Attempt(start, self.target, self.poller, self.clock, self._limits)
+        return Call(start, self.upstreams.of(key), self.target, self.poller, self.clock, self._limits)
 
     def _note_working(self, live: Live) -> None:
         self.store.note_working(live.seq, millis(self.clock))

@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from foreman.core.errors import ForemanError, NotAllowed, NothingHere
-from foreman.core.ollama import QUEUED_PATHS
+from foreman.core.ollama import QUEUED_PATHS, V1_EMBEDDINGS
 from foreman.web import jobs, queue
 from foreman.web.bodies import check_length
 from foreman.web.cached import ps, tags, v1_model, v1_models, version
@@ -21,7 +21,7 @@ from foreman.web.keys import SETTINGS
 from foreman.web.openapi import openapi
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
-from foreman.web.queued import queued
+from foreman.web.queued import embeddings, queued
 from foreman.web.response import response
 from foreman.web.status import health, root
 
@@ -89,6 +89,8 @@ async def everything_else(request: web.Request) -> web.StreamResponse:
         raise NotAllowed(f"{path} takes {' and '.join(methods)}", methods)
     if path in QUEUED_PATHS and request.method in methods:
         return await queued(request)
+    if (request.method, path) == ("POST", V1_EMBEDDINGS):
+        return await embeddings(request)
     if is_own(path):
         raise NothingHere(f"there is nothing at {sent_path(request)[:200]}; did you mean {path}?")
     return await forward(request)

@@ -298,7 +298,7 @@ def load(argv_values: Mapping[str, str], environ: Mapping[str, str], config_path
     from_file, remotes = _from_file(config_path, environ)
     given = from_file | _from_environ(environ) | _from_flags(argv_values)
     values: dict[str, Any] = {name: _read(_BY_NAME[name], *raw) for name, raw in given.items()}
-    settings = Settings(**({"db": default_db(environ, sys.platform), "remotes": remotes} | values))
+    settings = Settings(**({"db": default_db(environ, sys.platform)} | values), remotes=remotes)
     _check_together(settings)
     return Configured(settings, {name: given[name][1] if name in given else "default" for name in _BY_NAME})
 

@@ -111,21 +111,20 @@ class Remote:
 
     def key(self, environ: Mapping[str, str]) -> str:
         """The key to send; empty where none is wanted. Raises ConfigError."""
+        try:
+            return self._key(environ)
+        except ConfigError as error:
+            raise ConfigError(f"{self.where}: {error}") from error
+
+    def _key(self, environ: Mapping[str, str]) -> str:
+        variable = f"the environment variable {self.api_key_env}"
         if self.api_key_file is not None:
-            return self._said(lambda: read_api_key(self.api_key_file or Path(), KEY_LENGTH))
+            return read_api_key(self.api_key_file, KEY_LENGTH)
         if not self.api_key_env:
             return ""
         if self.api_key_env not in environ:
-            raise ConfigError(f"{self.where}: the environment variable {self.api_key_env} is not set")
-        key = environ[self.api_key_env].strip().encode("utf-8", "surrogateescape")
-        return self._said(lambda: check_key(key, f"the environment variable {self.api_key_env}", KEY_LENGTH))
-
-    def _said(self, read: Any) -> str:
-        try:
-            key: str = read()
-        except ConfigError as error:
-            raise ConfigError(f"{self.where}: {error}") from error
-        return key
+            raise ConfigError(f"{variable} is not set")
+        return check_key(environ[self.api_key_env].strip().encode("utf-8", "surrogateescape"), variable, KEY_LENGTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +194,7 @@ def _remote(table: dict[str, Any], places: _Places, place: int, known: Sequence[
     if "api_key_env" in table and "api_key_file" in table:
         raise ConfigError(f"{places.of(place, 'api_key_file')}: api_key_env and api_key_file exclude each other")
     # What was given is not shown: it could be a key in the wrong place.
-    values = {
+    values: dict[str, Any] = {
         name: checked(_BY_NAME[name].meta, raw, f"{places.of(place, name)}: {name} must be")
         for name, raw in table.items()
     }

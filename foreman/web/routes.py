@@ -80,6 +80,8 @@ def _own(method: str, path: str, handler: Handler) -> web.RouteDef:
 async def everything_else(request: web.Request) -> web.StreamResponse:
     """Embeddings, model management, what is unknown; and known paths in disguise or with a wrong method."""
     path = route_path(request)
+    if (request.method, path) == ("POST", V1_EMBEDDINGS):
+        return await embeddings(request)
     methods = METHODS.get(path) or tuple(method for method, pattern in _OWN_PATTERNS if pattern.fullmatch(path))
     if not methods:
         if is_own(path):
@@ -89,8 +91,6 @@ async def everything_else(request: web.Request) -> web.StreamResponse:
         raise NotAllowed(f"{path} takes {' and '.join(methods)}", methods)
     if path in QUEUED_PATHS and request.method in methods:
         return await queued(request)
-    if (request.method, path) == ("POST", V1_EMBEDDINGS):
-        return await embeddings(request)
     if is_own(path):
         raise NothingHere(f"there is nothing at {sent_path(request)[:200]}; did you mean {path}?")
     return await forward(request)

@@ -15,7 +15,9 @@ from foreman.testing.apis import APIS
 from foreman.testing.gojson import Fields, decode
 from foreman.testing.reply import prompt_of, reply_to
 
-Fault = Literal["cut", "cut_midway", "silent", "redirect", "busy", "unavailable", "echo", "echo_error", "refused"]
+Fault = Literal[
+    "cut", "cut_midway", "silent", "redirect", "busy", "spent", "unavailable", "echo", "echo_error", "refused"
+]
 
 _BY_PATH: Final = {api.path: api for api in APIS}
 
@@ -133,6 +135,8 @@ class StubRemote:
                 return web.Response(status=307, headers={"Location": "/elsewhere"})
             case "busy":
                 return _error(429, "slow down", {"Retry-After": self.retry_after})
+            case "spent":
+                return _error(429, "you exceeded your current quota", code="insufficient_quota")
             case "unavailable":
                 return _error(503, "overloaded")
             case "refused":
@@ -169,6 +173,6 @@ class StubRemote:
         return web.Response()
 
 
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
-    error: dict[str, Any] = {"message": message, "type": "api_error", "param": None, "code": None}
+def _error(status: int, message: str, headers: dict[str, str] | None = None, code: str | None = None) -> web.Response:
+    error: dict[str, Any] = {"message": message, "type": "api_error", "param": None, "code": code}
     return web.json_response({"error": error}, status=status, headers=headers)

@@ -79,7 +79,13 @@ class Call(Attempt):
 
     def _refused(self, refusal: Refusal) -> Result:
         upstream, live = self._upstream, self._live
-        if upstream is None or refusal.status not in (429, 503) or SPENT in refusal.body:
+        if upstream is None:
+            return self._passed_on(refusal)
+        if refusal.status not in (429, 503):
+            upstream.throttle.answered()
+            return self._passed_on(refusal)
+        upstream.throttle.failures = 0
+        if SPENT in refusal.body:
             return self._passed_on(refusal)
         now = self._clock.time()
         live.busy += 1

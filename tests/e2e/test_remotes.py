@@ -77,6 +77,9 @@ async def test_a_request_for_a_remote_goes_there_as_it_is_but_for_its_model_and_
         await foreman.settled(got.job)
         _, job, _ = await call(foreman, "GET", f"/jobs/{got.job}")
         assert (job["lane"], job["model"], job["state"]) == ("remote", "far/gpt-5", "done")
+        for model, count in (("far/gpt-5", 1), ("one", 1), ("far/one", 1), ("a", 0)):
+            _, page, _ = await call(foreman, "GET", f"/jobs?model={model}")
+            assert len(page["jobs"]) == count
 
 
 async def test_the_openai_client_is_served_on_all_four_routes(tmp_path: Path) -> None:

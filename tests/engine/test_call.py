@@ -72,6 +72,7 @@ async def test_each_has_its_slots_and_all_together_never_more_than_the_lane(stub
         two.open.set()
         for ticket in tickets:
             assert await answer(ticket)
+        await work.settled()
         assert (one.most, two.most) == (2, 2)
         assert [upstream.running for upstream in work.engine.upstreams] == [0, 0]
 

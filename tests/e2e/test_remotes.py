@@ -169,7 +169,7 @@ async def test_the_openai_client_does_not_send_it_again_either(tmp_path: Path) -
 
 
 async def test_a_silent_one_is_given_up_and_not_asked_again(tmp_path: Path) -> None:
-    async with StubRemote(KEY) as remote, far(tmp_path, remote, {"first_byte_timeout_seconds": 0.3}) as (_, foreman):
+    async with StubRemote(KEY) as remote, far(tmp_path, remote, {"first_byte_timeout_seconds": 1}) as (_, foreman):
         remote.faults.append("silent")
         got = await post(foreman.url, *chat_v1("one", "hi"))
         assert (got.status, got.headers["x-foreman-error"]) == (502, "maybe_billed")

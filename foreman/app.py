@@ -25,6 +25,8 @@ from foreman.engine.poller import Poller
 from foreman.engine.relay import Budget
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.target import Target
+from foreman.engine.upstream import Upstream
+from foreman.engine.upstreams import Upstreams
 from foreman.keyfile import read_api_key
 from foreman.log import log_event
 from foreman.web.guard import Guard
@@ -34,8 +36,11 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def engine_of(settings: Settings, clock: Clock) -> AsyncIterator[Engine]:
-    """The engine with its store open and its target at hand; not yet running."""
+async def engine_of(settings: Settings, clock: Clock, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Engine]:
+    """The engine with its store open, its target and remotes at hand; not yet running. Raises StartupError.
+
+    `environ` may hold the keys of remotes.
+    """
     swap = Swap(settings.swap)
     limits = Limits(
         first_byte=settings.first_byte_timeout_seconds,
@@ -55,10 +60,12 @@ async def engine_of(settings: Settings, clock: Clock) -> AsyncIterator[Engine]:
         retention_seconds=settings.retention_hours * 3600,
         retention_bytes=settings.retention_bytes,
     )
-    async with SqliteStore.open(settings.db, new_id(millis(clock))) as store, target_of(settings) as target:
+    slots = settings.remote_slots
+    apis = Upstreams([Upstream(remote, remote.key(environ), slots, clock) for remote in settings.remotes])
+    async with SqliteStore.open(settings.db, new_id(millis(clock))) as store, target_of(settings) as target, apis:
         poller = Poller(target, clock, every=settings.poll_seconds, probe_cap=settings.probe_seconds, swap=swap)
-        jobs = LiveJobs(Budget(settings.relay_buffer_bytes), Slots(settings.remote_slots, settings.exclusive))
-        yield Engine(store, target, poller, jobs, clock, limits, rules)
+        jobs = LiveJobs(Budget(settings.relay_buffer_bytes), Slots(slots, settings.exclusive))
+        yield Engine(store, target, poller, jobs, clock, limits, rules, apis)
 
 
 def room_of(settings: Settings, environ: Mapping[str, str]) -> Room | None:

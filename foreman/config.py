@@ -7,7 +7,6 @@ Rules:
 3. The environment enters as an argument. Only the named file and the key file are read.
 """
 
-import difflib
 import os
 import sys
 import tomllib
@@ -33,9 +32,13 @@ from foreman.kinds import (
     SECONDS,
     SWITCH,
     URL,
-    Kind,
+    Meta,
+    checked,
+    close_to,
     one_of,
 )
+from foreman.kinds import described as _of
+from foreman.remotes import Remote, read_remotes
 
 ClientKeepAlive = Literal["own", "clamp", "respect"]
 Swap = Literal["exclusive", "target"]
@@ -51,23 +54,6 @@ CONFIG_ENV: Final = "FOREMAN_CONFIG"
 # Where the commands that ask a running foreman find it; no setting of the server.
 URL_ENV: Final = "FOREMAN_URL"
 DAY_SECONDS: Final = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """What a field of Settings says of itself beside its name, type and default."""
-
-    kind: Kind
-    meaning: str
-    low: float | None = None
-    high: float | None = None
-    default_text: str | None = None
-
-
-def _of(
-    kind: Kind, meaning: str, low: float | None = None, high: float | None = None, default_text: str | None = None
-) -> Mapping[str, Meta]:
-    return {"setting": Meta(kind, meaning, low, high, default_text)}
 
 
 def default_db(environ: Mapping[str, str], platform: str) -> Path:
@@ -139,7 +125,8 @@ class Settings:
         ),
     )
     remote_slots: int = field(
-        default=5, metadata=_of(COUNT, "How many jobs of the remote lane (cloud models) run at once.", 1, 1000)
+        default=5,
+        metadata=_of(COUNT, "How many jobs of the remote lane (cloud models, remote APIs) run at once.", 1, 1000),
     )
     max_attempts: int = field(default=5, metadata=_of(COUNT, "How often a job is tried before it fails.", 1, 1000))
     retry_base_seconds: float = field(
@@ -275,6 +262,9 @@ class Settings:
         default="info", metadata=_of(one_of(LogLevel), "The least important log lines that are written.")
     )
 
+    # Tables of the file alone: see remotes.py.
+    remotes: tuple[Remote, ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -295,7 +285,7 @@ class Setting:
         return self.meta.kind.show(value)
 
 
-SETTINGS: Final = tuple(Setting(item.name, item.metadata["setting"]) for item in fields(Settings))
+SETTINGS: Final = tuple(Setting(item.name, item.metadata["setting"]) for item in fields(Settings) if item.metadata)
 _BY_NAME: Final = {entry.name: entry for entry in SETTINGS}
 
 
@@ -315,9 +305,10 @@ def load(argv_values: Mapping[str, str], environ: Mapping[str, str], config_path
 
     The file is `config_path`, else the one FOREMAN_CONFIG names, else ~/.config/foreman/foreman.toml if it exists.
     """
-    given = _from_file(config_path, environ) | _from_environ(environ) | _from_flags(argv_values)
+    from_file, remotes = _from_file(config_path, environ)
+    given = from_file | _from_environ(environ) | _from_flags(argv_values)
     values: dict[str, Any] = {name: _read(_BY_NAME[name], *raw) for name, raw in given.items()}
-    settings = Settings(**({"db": default_db(environ, sys.platform)} | values))
+    settings = Settings(**({"db": default_db(environ, sys.platform)} | values), remotes=remotes)
     _check_together(settings)
     return Configured(settings, {name: given[name][1] if name in given else "default" for name in _BY_NAME})
 
@@ -335,46 +326,37 @@ def _from_environ(environ: Mapping[str, str]) -> _Given:
     return {name: (environ[env], env) for env, name in by_env.items() if env in environ}
 
 
-def _from_file(config_path: Path | None, environ: Mapping[str, str]) -> _Given:
+def _from_file(config_path: Path | None, environ: Mapping[str, str]) -> tuple[_Given, tuple[Remote, ...]]:
     named = config_path or (Path(environ[CONFIG_ENV]) if environ.get(CONFIG_ENV) else None)
     base = Path(environ.get("XDG_CONFIG_HOME") or _home(environ) / ".config")
     path = named or base / "foreman" / "foreman.toml"
     try:
-        table = tomllib.loads(path.read_bytes().decode())
+        text = path.read_bytes().decode()
+        table = tomllib.loads(text)
     except FileNotFoundError as error:
         if named is None:
-            return {}
+            return {}, ()
         raise ConfigError(f"the config file {path} does not exist") from error
     except OSError as error:
         raise ConfigError(f"the config file {path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # also a number of thousands of digits, which tomllib passes on as it comes
         raise ConfigError(f"the config file {path} is not TOML: {error}") from error
+    remotes = read_remotes(table.pop("remote", []), text, path, tuple(_BY_NAME))
     for name in table:
         if name not in _BY_NAME:
-            raise ConfigError(f"unknown setting {name!r} in {path}{did_you_mean(name, _BY_NAME)}")
-    return {name: (value, str(path)) for name, value in table.items()}
+            raise ConfigError(f"unknown setting {name!r} in {path}{did_you_mean(name, (*_BY_NAME, 'remote'))}")
+    return {name: (value, str(path)) for name, value in table.items()}, remotes
 
 
 def did_you_mean(word: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
     """A suggestion to end an error with, or where to look when nothing known comes close."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]}?" if close else "; `foreman config show` lists all settings"
+    return close_to(word, known, "; `foreman config show` lists all settings")
 
 
 def _read(entry: Setting, raw: object, source: str) -> object:
-    meta = entry.meta
     shown = without_userinfo(repr(raw)) if entry.name == "target" else repr(raw)
     where = f"{entry.name} (from {source}) is {shown[:120]} but must be"
-    try:
-        value = meta.kind.read(raw)
-    except ValueError as error:
-        raise ConfigError(f"{where} {error}") from error
-    if isinstance(value, (int, float)):
-        if meta.low is not None and value < meta.low:
-            raise ConfigError(f"{where} at least {meta.kind.show_limit(meta.low)}")
-        if meta.high is not None and value > meta.high:
-            raise ConfigError(f"{where} at most {meta.kind.show_limit(meta.high)}")
-    return value
+    return checked(entry.meta, raw, where)
 
 
 def _check_together(settings: Settings) -> None:

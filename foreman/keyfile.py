@@ -11,8 +11,11 @@ _KEY_FILE_LIMIT: Final = 4096
 _KEY_MIN: Final = 16
 
 
-def read_api_key(path: Path) -> str:
-    """The shared key: the first line of a file that only its owner can read. Raises ConfigError."""
+def read_api_key(path: Path, least: int = _KEY_MIN) -> str:
+    """A key of at least `least` characters: the first line of a file that only its owner can read.
+
+    Raises ConfigError.
+    """
     try:
         with open(path, "rb", opener=_open_without_waiting) as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -23,11 +26,15 @@ def read_api_key(path: Path) -> str:
         raise ConfigError(f"api_key_file {path} is not a file")
     if mode & 0o077:
         raise ConfigError(f"api_key_file {path} is open to other users: chmod 600 it")
-    key = head.partition(b"\n")[0].strip()
-    if len(key) < _KEY_MIN:
-        raise ConfigError(f"api_key_file {path} must hold a key of at least {_KEY_MIN} characters in its first line")
+    return check_key(head.partition(b"\n")[0].strip(), f"api_key_file {path}", least, " in its first line")
+
+
+def check_key(key: bytes, where: str, least: int, place: str = "") -> str:
+    """The key as text. Raises ConfigError, which says `where` it was and never what it is."""
+    if len(key) < least:
+        raise ConfigError(f"{where} must hold a key of at least {least} characters{place}")
     if not all(0x21 <= byte <= 0x7E for byte in key):
-        raise ConfigError(f"api_key_file {path} must hold a key of visible ASCII characters without spaces")
+        raise ConfigError(f"{where} must hold a key of visible ASCII characters without spaces")
     return key.decode("ascii")
 
 

@@ -3,12 +3,14 @@
 Which settings there are, and what they mean, is not known here.
 """
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
 from foreman.core import addresses, units
+from foreman.core.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,44 @@ class Kind:
     def show_limit(self, limit: float) -> str:
         """A bound as it stands in a sentence: `1`, `900 MiB`, `0.01 seconds`."""
         return f"{self.show(limit)} {self.unit}" if self.unit in ("seconds", "hours") else self.show(limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What a setting says of itself beside its name, type and default."""
+
+    kind: Kind
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    default_text: str | None = None
+
+
+def described(
+    kind: Kind, meaning: str, low: float | None = None, high: float | None = None, default_text: str | None = None
+) -> Mapping[str, Meta]:
+    """The metadata of a field that is a setting."""
+    return {"setting": Meta(kind, meaning, low, high, default_text)}
+
+
+def checked(meta: Meta, raw: object, where: str) -> object:
+    """The value that `raw` stands for. Raises ConfigError: `where`, and what it must be."""
+    try:
+        value = meta.kind.read(raw)
+    except ValueError as error:
+        raise ConfigError(f"{where} {error}") from error
+    if isinstance(value, (int, float)):
+        if meta.low is not None and value < meta.low:
+            raise ConfigError(f"{where} at least {meta.kind.show_limit(meta.low)}")
+        if meta.high is not None and value > meta.high:
+            raise ConfigError(f"{where} at most {meta.kind.show_limit(meta.high)}")
+    return value
+
+
+def close_to(word: str, known: Iterable[str], otherwise: str) -> str:
+    """A suggestion to end an error with; `otherwise` when nothing known comes close."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else otherwise
 
 
 def one_of(literal: object) -> Kind:

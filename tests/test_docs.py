@@ -16,6 +16,7 @@ from foreman.core import errors
 from foreman.core.errors import ConfigError, ForemanError, StartupError
 from foreman.core.job import TRANSITIONS, JobState
 from foreman.core.ollama import EMBEDDING_PATHS, JOB_PATHS, LOAD_OPTIONS, QUEUED_PATHS
+from foreman.remotes import FIELDS
 from foreman.web.errors import headers_of, status_of
 from foreman.web.routes import METHODS, OWN
 
@@ -114,7 +115,7 @@ def test_a_page_speaks_of_the_project_alone(page: Path) -> None:
 
 def test_every_setting_stands_on_its_page() -> None:
     named = [row[0].strip("`") for row in rows(DOCS / "settings.md")]
-    assert named == [entry.name for entry in SETTINGS]
+    assert named == [*(entry.name for entry in SETTINGS), *(entry.name for entry in FIELDS)]
 
 
 @EACH_PAGE

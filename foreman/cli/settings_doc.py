@@ -1,6 +1,8 @@
 """The page docs/settings.md, made from the settings: `python -m foreman.cli.settings_doc > docs/settings.md`."""
 
 from foreman.config import CONFIG_ENV, SETTINGS, Setting, Settings
+from foreman.kinds import Meta
+from foreman.remotes import FIELDS, Field
 
 _HEAD = f"""# Settings
 
@@ -30,21 +32,38 @@ How values are written:
 """
 
 
+_REMOTES = """
+## Remote APIs
+
+Each `[[remote]]` table of the file is one API beside the target (see [remotes](remotes.md)). They have no flags and no
+variables, and stand below all other settings of the file.
+
+| key | type | default | meaning |
+|---|---|---|---|
+"""
+
+
 def page() -> str:
     """The whole page, as it must stand in docs/settings.md."""
     defaults = Settings()
     rows = [_row(entry, getattr(defaults, entry.name)) for entry in SETTINGS]
     head = ["| setting | flag | environment | type | default | meaning |", "|---|---|---|---|---|---|"]
-    return _HEAD + "\n".join(head + rows) + "\n"
+    return _HEAD + "\n".join(head + rows) + "\n" + _REMOTES + "".join(map(_remote_row, FIELDS))
 
 
 def _row(entry: Setting, default: object) -> str:
     shown = entry.meta.default_text or f"`{entry.show(default)}`"
-    kind = entry.meta.kind
-    low, high = entry.meta.low, entry.meta.high
-    unit = kind.unit if low is None or high is None else f"{kind.unit}, {kind.show(low)} to {kind.show(high)}"
-    cells = (f"`{entry.name}`", f"`{entry.flag}`", f"`{entry.env}`", unit, shown, entry.meta.meaning)
+    cells = (f"`{entry.name}`", f"`{entry.flag}`", f"`{entry.env}`", _unit(entry.meta), shown, entry.meta.meaning)
     return "| " + " | ".join(cells) + " |"
+
+
+def _remote_row(entry: Field) -> str:
+    return f"| `{entry.name}` | {_unit(entry.meta)} | {entry.shown_default} | {entry.meta.meaning} |\n"
+
+
+def _unit(meta: Meta) -> str:
+    kind, low, high = meta.kind, meta.low, meta.high
+    return kind.unit if low is None or high is None else f"{kind.unit}, {kind.show(low)} to {kind.show(high)}"
 
 
 if __name__ == "__main__":

@@ -64,10 +64,19 @@ def set_keep_alive(body: bytes, value: str) -> bytes:
 
     `body` must be one that `read` could read. It is returned itself when it has no keep_alive.
     """
+    return _spliced(body, "keep_alive", value)
+
+
+def set_model(body: bytes, model: str) -> bytes:
+    """The same for the model: however often it is named, and in whatever case, it is this one then."""
+    return _spliced(body, "model", model)
+
+
+def _spliced(body: bytes, name: str, value: str) -> bytes:
     pieces: list[bytes] = []
     position = 0
     for key, (start, end) in members(body, checked=True):
-        if field_name(body[slice(*key)]) == "keep_alive":
+        if field_name(body[slice(*key)]) == name:
             pieces += (body[position:start], orjson.dumps(value))
             position = end
     return b"".join([*pieces, body[position:]]) if pieces else body

@@ -13,9 +13,10 @@
     │   ├── TargetUnreachable nothing was sent
     │   ├── TargetLost        sent, and the connection broke before the answer's head
     │   ├── TargetSilent      sent, and nothing came within the limit
-    │   ├── TargetGarbled     the answer is not HTTP, or a redirect
+    │   ├── TargetGarbled     the answer is not HTTP, or a redirect (TargetMoved)
     │   ├── TargetStatus      an answer to foreman's own question had another status than 200
     │   └── TargetCut         the answer broke off after its head
+    ├── MaybeBilled           sent to a remote API, no whole answer came, and it is not sent again
     ├── JobCancelled          the job was cancelled while somebody read its answer
     ├── JobFailed             the job failed after its answer had begun, or before it could
     ├── NoRoom                a pull would fill the disk
@@ -185,12 +186,22 @@ class TargetGarbled(TargetError):
     code = "target_garbled"
 
 
+class TargetMoved(TargetGarbled):
+    code = "target_moved"
+
+
 class TargetStatus(TargetError):
     code = "target_status"
 
 
 class TargetCut(TargetError):
     code = "truncated"
+
+
+class MaybeBilled(ForemanError):
+    """The API may have done the work and charged for it. Whoever wants it done again has to say so."""
+
+    code = "maybe_billed"
 
 
 class JobCancelled(ForemanError):

@@ -187,12 +187,14 @@ class Hot:
 class Next:
     """The next job of a lane: in the local one by what is `hot`, in the remote one the oldest.
 
-    `gives_way`: only one that is older than every job that is ready in the other lane.
+    `gives_way`: only one that is older than every job that is ready in the other lane. `open` are the load keys of the
+    remote lane whose jobs count as ready; None where all do.
     """
 
     hot: Hot = Hot()
     lane: Lane = Lane.LOCAL
     gives_way: bool = False
+    open: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

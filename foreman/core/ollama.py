@@ -40,7 +40,8 @@ QUEUED_PATHS: Final = (
 JOB_PATHS: Final = (*QUEUED_PATHS, PULL)
 """POST requests that become jobs."""
 
-EMBEDDING_PATHS: Final = ("/api/embed", "/api/embeddings", "/v1/embeddings")
+V1_EMBEDDINGS: Final = "/v1/embeddings"
+EMBEDDING_PATHS: Final = ("/api/embed", "/api/embeddings", V1_EMBEDDINGS)
 
 LOAD_OPTIONS: Final[dict[str, type[int] | type[bool]]] = {
     "draft_num_predict": int,

@@ -18,7 +18,7 @@ class Submission:
     `hash` is that of the request as the client sent it, where it may be
     sent again: with an `idem_key`, or by an SDK that counts its retries. `again`: this may be such a retry. A pull is
     the same whoever sends it, so its hash is that of what it asks for.
-    `not_before` is unix milliseconds, 0 for at once.
+    `not_before` is unix milliseconds, 0 for at once. `model` is what people see, where it is not that of the key.
     """
 
     payload: Payload
@@ -31,6 +31,7 @@ class Submission:
     again: bool = False
     retry_of: str | None = None
     lane: Lane = Lane.LOCAL
+    model: str = ""
 
 
 def request_hash(path: str, body: bytes) -> bytes:

@@ -91,7 +91,7 @@ class Attempt:
         sent = self._clock.monotonic()
         self._live.state = JobState.WORKING
         ahead, self._start.exchange = self._start.exchange, None
-        async with self._patience.ending(ahead or self._target.exchange(self._claim.payload)) as exchange:
+        async with self._patience.ending(ahead or self._begin()) as exchange:
             head = await self._patience.head(exchange)
             if not await self._start.on_disk():
                 return self.handed_back()
@@ -106,6 +106,9 @@ class Attempt:
             if framing is Framing.WHOLE:
                 first = await self._held_back(exchange, first)
             return await self._relay(exchange, head, Watch(framing, self._claim.payload.path), first)
+
+    def _begin(self) -> Exchange:
+        return self._target.exchange(self._claim.payload)
 
     async def _held_back(self, exchange: Exchange, chunk: bytes) -> bytes:
         """All of an answer that is no stream: until it is released, its failure can be undone. Raises TargetError."""
@@ -165,7 +168,7 @@ class Attempt:
         self.error = JobCancelled("the job was cancelled")
         return self._outcome(JobState.CANCELLED, "cancelled", "the job was cancelled")
 
-    def handed_back(self) -> HandBack:
+    def handed_back(self) -> Result:
         """foreman is stopping: the job keeps its place and its attempts, and starts afresh after the restart."""
         return self._back(0.0, "stopped", "foreman was stopped", counted=False)
 

@@ -35,6 +35,7 @@ from foreman.engine.settlement import Settlement
 from foreman.engine.start import Start
 from foreman.engine.store import Store
 from foreman.engine.target import Target
+from foreman.engine.upstreams import Upstreams
 from foreman.engine.worker import Worker
 from foreman.log import log_event
 
@@ -66,7 +67,15 @@ class Engine:
     """One queue in two lanes, one target. `start`, then `run` until `drain` has returned."""
 
     def __init__(
-        self, store: Store, target: Target, poller: Poller, jobs: LiveJobs, clock: Clock, limits: Limits, rules: Rules
+        self,
+        store: Store,
+        target: Target,
+        poller: Poller,
+        jobs: LiveJobs,
+        clock: Clock,
+        limits: Limits,
+        rules: Rules,
+        upstreams: Upstreams | None = None,
     ) -> None:
         self.store = store
         self.target = target
@@ -75,7 +84,8 @@ class Engine:
         self.clock = clock
         self._rules = rules
         self._settlement = Settlement(store, jobs, clock)
-        self._executor = Executor(self._settlement, target, poller, clock, limits)
+        self.upstreams = upstreams or Upstreams()
+        self._executor = Executor(self._settlement, target, self.upstreams, poller, clock, limits)
         self._worker = Worker(self._executor)
         self._remote = RemoteLane(self._executor)
         self._intake = Intake(
@@ -96,9 +106,15 @@ class Engine:
         jobs.changed = self._changed
         self.started_at = clock.time()
         poller.came_back = jobs.lanes.wake
+        jobs.lanes.open_keys = self._open_keys
 
     def __repr__(self) -> str:
         return f"<Engine draining={self.draining}, {self.jobs!r}, {self.poller!r}>"
+
+    def _open_keys(self) -> tuple[str, ...] | None:
+        """The load keys of the remote lane whose jobs may be begun; None where all may."""
+        queued = (key for (_, key), count in self.jobs.remote.depth.counts.items() if count > 0)
+        return self.upstreams.open_keys(queued, target=self.poller.reachable is not False)
 
     @property
     def storage_trouble(self) -> str:
@@ -177,7 +193,8 @@ class Engine:
             raise JobFinished(f"job {job_id} is {job.state}: only failed and cancelled jobs can be tried again")
         if is_slot(job.model):
             raise JobFinished(f"job {job_id} was a slot: ask for another with POST {slots.PATH}")
-        again = Submission(payload, job.load_key, job.client, Mode.DETACHED, retry_of=job_id, lane=job.lane)
+        key, mode, lane = job.load_key, Mode.DETACHED, job.lane
+        again = Submission(payload, key, job.client, mode, retry_of=job_id, lane=lane, model=job.model)
         (live,) = await self.submit_many([again])
         return live
 

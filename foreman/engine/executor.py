@@ -13,7 +13,9 @@ from typing import Final
 from foreman.core.errors import StorageFailed, StorageFull
 from foreman.core.job import HandBack, Next
 from foreman.core.slots import is_slot
+from foreman.core.upstreams import upstream_of
 from foreman.engine.attempt import Attempt, Result
+from foreman.engine.call import Call
 from foreman.engine.clock import Clock, millis
 from foreman.engine.held import HeldSlots
 from foreman.engine.holding import Holding, Left, Try
@@ -23,6 +25,7 @@ from foreman.engine.poller import Poller
 from foreman.engine.settlement import STORE_PAUSE_SECONDS, Settlement
 from foreman.engine.start import Start
 from foreman.engine.target import Target
+from foreman.engine.upstreams import Upstreams
 from foreman.log import log_event
 
 log = logging.getLogger(__name__)
@@ -39,11 +42,20 @@ ORPHAN_SECONDS: Final = 0.5
 class Executor:
     """Runs claimed jobs. Once it stops it claims none, and what is under way is left to end."""
 
-    def __init__(self, settlement: Settlement, target: Target, poller: Poller, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self,
+        settlement: Settlement,
+        target: Target,
+        upstreams: Upstreams,
+        poller: Poller,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
         self.settlement = settlement
         self.store = settlement.store
         self.jobs = settlement.jobs
         self.target = target
+        self.upstreams = upstreams
         self.poller = poller
         self.clock = clock
         self.held = HeldSlots(clock)
@@ -122,9 +134,12 @@ class Executor:
         return attempt, result
 
     def _try(self, start: Start) -> Try:
+        key = start.live.key
         if is_slot(start.live.model):
             return Holding(start, self.held, self.clock)
-        return Attempt(start, self.target, self.poller, self.clock, self._limits)
+        if upstream_of(key.model) is None:
+            return Attempt(start, self.target, self.poller, self.clock, self._limits)
+        return Call(start, self.upstreams.of(key), self.target, self.poller, self.clock, self._limits)
 
     def _note_working(self, live: Live) -> None:
         self.store.note_working(live.seq, millis(self.clock))

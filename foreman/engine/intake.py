@@ -19,12 +19,14 @@ from foreman.core.errors import (
     JobCancelled,
     JobFailed,
     JobNotFound,
+    MaybeBilled,
     QueueFull,
     StorageFailed,
     StorageFull,
     TargetError,
     TargetGarbled,
     TargetLost,
+    TargetMoved,
     TargetSilent,
     TargetStatus,
     TargetUnreachable,
@@ -42,8 +44,9 @@ T = TypeVar("T")
 Begin = Callable[[Live, NewJob, asyncio.Future[bool]], bool]
 
 # How an attempt can end before there is an answer, by what is stored of it.
-BEFORE_THE_ANSWER: Final[dict[str | None, type[TargetError]]] = {
-    kind.code: kind for kind in (TargetUnreachable, TargetLost, TargetSilent, TargetGarbled, TargetStatus)
+BEFORE_THE_ANSWER: Final[dict[str | None, type[ForemanError]]] = {
+    kind.code: kind
+    for kind in (TargetUnreachable, TargetLost, TargetSilent, TargetGarbled, TargetMoved, TargetStatus, MaybeBilled)
 }
 
 
@@ -183,7 +186,7 @@ class Intake:
         now = millis(self._clock)
         job = NewJob(
             id=new_id(now),
-            model=new.key.model,
+            model=new.model or new.key.model,
             load_key=new.key,
             mode=new.mode,
             payload=new.payload,

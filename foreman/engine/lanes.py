@@ -6,6 +6,7 @@ is applied by the store, where the claim is.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from foreman.core.lanes import Lane, Slots, Wait, blocked
@@ -28,6 +29,7 @@ class Lanes:
         self.slots = slots
         self.local, self.remote = LaneQueue(), LaneQueue()
         self.taken = dict.fromkeys(Lane, 0)
+        self.open_keys: Callable[[], tuple[str, ...] | None] = lambda: None  # of the remote lane; None: all
         self._of = {Lane.LOCAL: self.local, Lane.REMOTE: self.remote}
 
     def __repr__(self) -> str:

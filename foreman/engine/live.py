@@ -43,6 +43,7 @@ class Live:
     cancelled: bool = False
     handed_back: bool = False
     busy: int = 0
+    busy_since: float = 0.0  # unix seconds
     taken_at: float = 0.0  # monotonic seconds
     ended: asyncio.Event = field(default_factory=asyncio.Event)  # how it ended is in the store
 

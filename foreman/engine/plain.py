@@ -20,6 +20,7 @@ from foreman.core.errors import (
     TargetError,
     TargetGarbled,
     TargetLost,
+    TargetMoved,
     TargetSilent,
     TargetUnreachable,
 )
@@ -60,7 +61,7 @@ class PlainExchange:
             self.ended = True
             raise
         if 300 <= response.status < 400 and response.status != 304:
-            raise TargetGarbled(f"the target answered with a redirect ({response.status}), which is not followed")
+            raise TargetMoved(f"the target answered with a redirect ({response.status}), which is not followed")
         return Head(response.status, answer_headers(response.headers.items()))
 
     async def read(self, patience: float | None = None) -> bytes:

@@ -20,6 +20,7 @@ class RemoteLane:
         self._settlement = executor.settlement
         self._jobs = executor.jobs
         self._lanes = executor.jobs.lanes
+        self._upstreams = executor.upstreams
         self.idle = asyncio.Event()
         self._found: list[Start] = []
 
@@ -44,25 +45,38 @@ class RemoteLane:
         """The next job, with a slot taken for it; waits for one. None when stopping."""
         executor, lane = self._executor, self._lanes.remote
         while not executor.stopping():
-            await executor.until_target_answers(lane.wake)
+            if not self._upstreams:
+                await executor.until_target_answers(lane.wake)
             lane.wake.clear()
             pause = None
-            if not executor.stopping() and not executor.paused and lane.depth.total and self._lanes.take(Lane.REMOTE):
+            if self._may_begin() and self._lanes.take(Lane.REMOTE):
                 start = await executor.claim(self._wanted())
                 if start is not None:
+                    upstream = self._upstreams.of(start.live.key)
+                    if upstream is not None:
+                        upstream.running += 1
                     return start
                 self._lanes.free(Lane.REMOTE, ran=False)
                 pause = await executor.until_due()
             if not executor.stopping():
-                await executor.clock.wait(lane.wake, pause)
+                await executor.clock.wait(lane.wake, shorter(pause, self._upstreams.opens_in()))
         return None
+
+    def _may_begin(self) -> bool:
+        executor = self._executor
+        if executor.stopping() or executor.paused or not self._lanes.remote.depth.total:
+            return False
+        return self._lanes.open_keys() != ()
 
     async def _work(self, start: Start | None) -> None:
         """Run a job, and those that were claimed along with the ends of others."""
+        upstream = None if start is None else self._upstreams.of(start.live.key)
         try:
             while start is not None:
                 start = await self._run_one(start)
         finally:
+            if upstream is not None:
+                upstream.running -= 1
             self._lanes.free(Lane.REMOTE)
 
     async def _run_one(self, start: Start) -> Start | None:
@@ -70,7 +84,8 @@ class RemoteLane:
         if ended is None:
             return None
         attempt, result = ended
-        following = self._wanted() if self._executor.goes_on() else None
+        # Where there are APIs with slots of their own, one claims for all: two could take the last slot of one.
+        following = self._wanted() if self._executor.goes_on() and not self._upstreams else None
         if isinstance(result, Outcome):
             return await self._settlement.settle(start.live, attempt, result, following)
         # One that goes back for the time in which the target is down must not be claimed again at once.
@@ -79,4 +94,12 @@ class RemoteLane:
         )
 
     def _wanted(self) -> Next:
-        return Next(lane=Lane.REMOTE, gives_way=self._lanes.gives_way(Lane.REMOTE))
+        gives_way = self._lanes.gives_way(Lane.REMOTE)
+        if self._upstreams and self._executor.poller.reachable is False:
+            gives_way = False  # nothing can be begun in the other lane
+        return Next(lane=Lane.REMOTE, gives_way=gives_way, open=self._lanes.open_keys())
+
+
+def shorter(*pauses: float | None) -> float | None:
+    """The shortest of some pauses, of which None is for ever."""
+    return min((pause for pause in pauses if pause is not None), default=None)

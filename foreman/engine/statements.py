@@ -56,6 +56,18 @@ UPDATE jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=
 WHERE seq = (SELECT seq FROM jobs INDEXED BY jobs_ready
   WHERE state='queued' AND not_before=0 AND lane='remote' AND seq<:before ORDER BY seq LIMIT 1)
 RETURNING tries, {COLUMNS}"""  # noqa: S608 constants only
+# Where some of them may not be begun now: one probe for each load key that may.
+CLAIM_REMOTE_OPEN: Final = f"""
+UPDATE jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=:now, owner=:owner
+WHERE seq = (SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
+    WHERE state='queued' AND not_before=0 AND lane='remote' AND load_key=open.value AND seq<:before
+    ORDER BY seq LIMIT 1))
+  FROM json_each(:open) AS open)
+RETURNING tries, {COLUMNS}"""  # noqa: S608 constants only
+HEAD_OPEN: Final = """
+SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
+  WHERE state='queued' AND not_before=0 AND lane='remote' AND load_key=open.value ORDER BY seq LIMIT 1))
+FROM json_each(?) AS open"""
 HEAD: Final = """
 SELECT seq FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0 AND lane=? ORDER BY seq LIMIT 1"""
 CLAIM_CHOSEN: Final = """
@@ -114,12 +126,17 @@ RECOVER_ATTEMPTS: Final = """
 INSERT INTO earlier_attempts (seq, n, owner, started_at, ended_at, outcome)
 SELECT seq, tries, owner, claimed_at, :now, 'crashed' FROM jobs INDEXED BY jobs_active
 WHERE state IN ('loading', 'working') AND owner<>:owner"""
+# A load key with the mark of a remote API is a job that may have been billed.
 RECOVER: Final = """
 UPDATE jobs INDEXED BY jobs_active SET
-  state=CASE WHEN cancel_requested THEN 'cancelled' WHEN attempts>=max_attempts THEN 'failed' ELSE 'queued' END,
-  finished_at=iif(cancel_requested OR attempts>=max_attempts, :now, NULL),
-  error_code=iif(cancel_requested, 'cancelled', 'interrupted'),
-  error=iif(cancel_requested, NULL, 'foreman ended while the job was in flight'),
+  state=CASE WHEN cancel_requested THEN 'cancelled' WHEN attempts>=max_attempts OR load_key>='@' AND load_key<'A'
+    THEN 'failed' ELSE 'queued' END,
+  finished_at=iif(cancel_requested OR attempts>=max_attempts OR load_key>='@' AND load_key<'A', :now, NULL),
+  error_code=CASE WHEN cancel_requested THEN 'cancelled' WHEN load_key>='@' AND load_key<'A' THEN 'maybe_billed'
+    ELSE 'interrupted' END,
+  error=CASE WHEN cancel_requested THEN NULL WHEN load_key>='@' AND load_key<'A'
+    THEN 'foreman ended while the request was at the remote; it may have been billed and is not sent again'
+    ELSE 'foreman ended while the job was in flight' END,
   owner=NULL, first_byte_at=NULL
 WHERE state IN ('loading', 'working') AND owner<>:owner"""
 DROP_ATTACHED: Final = """

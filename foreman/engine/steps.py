@@ -144,12 +144,15 @@ def _headers(pairs: tuple[tuple[str, str], ...]) -> str:
 
 def claim(db: sqlite3.Connection, owner: str, wanted: Next, now: int) -> Claim | None:
     db.execute(sql.PROMOTE, (now,))
-    hot, before = wanted.hot, older_than(wanted.lane, _heads(db), TAKING_TURNS) if wanted.gives_way else ANY_AGE
+    hot, opened = wanted.hot, None if wanted.open is None else orjson.dumps(wanted.open).decode()
+    before = older_than(wanted.lane, _heads(db, opened), TAKING_TURNS) if wanted.gives_way else ANY_AGE
     values = {
         "now": now, "owner": owner, "before": before,
         "load_keys": orjson.dumps(hot.load_keys).decode(), "models": orjson.dumps(hot.models).decode(),
+        "open": opened,
     }  # fmt: skip
-    rows = db.execute(sql.CLAIM if wanted.lane is Lane.LOCAL else sql.CLAIM_REMOTE, values).fetchall()
+    far = sql.CLAIM_REMOTE if opened is None else sql.CLAIM_REMOTE_OPEN
+    rows = db.execute(sql.CLAIM if wanted.lane is Lane.LOCAL else far, values).fetchall()
     if not rows:
         return None
     number, *row = rows[0]
@@ -158,9 +161,11 @@ def claim(db: sqlite3.Connection, owner: str, wanted: Next, now: int) -> Claim |
     return Claim(job, Payload(job.path, _pairs(headers), body), number)
 
 
-def _heads(db: sqlite3.Connection) -> dict[Lane, int]:
-    found = ((lane, db.execute(sql.HEAD, (lane,)).fetchall()) for lane in Lane)
-    return {lane: rows[0][0] for lane, rows in found if rows}
+def _heads(db: sqlite3.Connection, opened: str | None) -> dict[Lane, int]:
+    found = {lane: db.execute(sql.HEAD, (lane,)).fetchall() for lane in Lane}
+    if opened is not None:
+        found[Lane.REMOTE] = db.execute(sql.HEAD_OPEN, (opened,)).fetchall()
+    return {lane: rows[0][0] for lane, rows in found.items() if rows and rows[0][0] is not None}
 
 
 def claim_chosen(db: sqlite3.Connection, owner: str, chosen: Chosen, now: int) -> bool:

@@ -104,7 +104,7 @@ class Target:
             return KeptExchange(self._wires, self._head(payload), payload.body)
         headers = CIMultiDict(payload.headers)
         headers.update(PLAIN)
-        body = _in_pieces(payload.body)
+        body = in_pieces(payload.body)
         return PlainExchange(
             lambda: self._jobs.post(self.url(payload.path), data=body, headers=headers, allow_redirects=False)
         )
@@ -125,7 +125,7 @@ class Target:
         """Pass a request on as it is, bodies streamed both ways. Raises TargetError before the answer's head."""
         sent = CIMultiDict(headers)
         sent.update(PLAIN)
-        data = _in_pieces(body) if isinstance(body, bytes) else body
+        data = in_pieces(body) if isinstance(body, bytes) else body
         with mapped():
             response = await self._control.request(
                 method, self.url(path_qs), headers=sent, data=data, allow_redirects=False
@@ -175,5 +175,6 @@ class Target:
         return answer
 
 
-def _in_pieces(body: bytes) -> bytes | io.BytesIO:
+def in_pieces(body: bytes) -> bytes | io.BytesIO:
+    """A body as aiohttp takes it without a warning."""
     return body if len(body) < LARGE_BODY else io.BytesIO(body)

@@ -188,4 +188,5 @@ class Worker:
         return self._wanted(preferred) if self._lane.depth.matches(preferred) else None
 
     def _wanted(self, preferred: Hot) -> Next:
-        return Next(preferred, gives_way=self._lanes.gives_way(Lane.LOCAL))
+        gives_way = self._lanes.gives_way(Lane.LOCAL)
+        return Next(preferred, gives_way=gives_way, open=self._lanes.open_keys() if gives_way else None)

@@ -2,6 +2,7 @@
 
 from foreman.testing.ledger import Ending, Entry, Ledger, Load
 from foreman.testing.models import StubModel
+from foreman.testing.remote import StubRemote
 from foreman.testing.reply import expected_text
 from foreman.testing.script import Die, Script, Terminal
 from foreman.testing.stub import StubOllama
@@ -15,6 +16,7 @@ __all__ = [
     "Script",
     "StubModel",
     "StubOllama",
+    "StubRemote",
     "Terminal",
     "expected_text",
 ]

@@ -25,8 +25,10 @@ from foreman.core.errors import BodyEncoded, ModelNotFound
 from foreman.core.framing import Framing
 from foreman.core.headers import request_headers
 from foreman.core.job import Payload
+from foreman.core.lanes import Lane
 from foreman.core.pulls import PULL
 from foreman.core.submission import Submission, request_hash
+from foreman.core.upstreams import route
 from foreman.engine.poller import Poller
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
@@ -78,6 +80,12 @@ async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admi
     parsed = await apart(partial(_parsed, inquiry), long=len(body) > bodies.LARGE or path == TRANSCRIPTIONS)
     if parsed is None or not parsed.model.strip():  # (2)
         return None
+    routed = route(settings.remotes, path, parsed.model)
+    if routed is not None:
+        body = await apart(partial(bodies.set_model, body, routed.model), long=len(body) > bodies.LARGE)
+        payload = Payload(path, request_headers(inquiry.headers), body)
+        submission = Submission(payload, routed.key, inquiry.client, lane=Lane.REMOTE, model=routed.shown)
+        return Admitted(submission, ollama.framing_asked(path, parsed))
     name = names.parse(parsed.model)  # (3)
     if not name.is_cloud and not await poller.knows(name):
         raise ModelNotFound(ollama.missing_model(path, parsed.model))

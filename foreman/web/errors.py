@@ -47,6 +47,7 @@ STATUS: Final[dict[type[ForemanError], int]] = {
     errors.InternalError: 500,
     errors.TargetError: 502,
     errors.JobFailed: 502,
+    errors.MaybeBilled: 502,
     errors.QueueFull: 503,
     errors.Draining: 503,
     errors.StorageFailed: 503,
@@ -100,7 +101,7 @@ def headers_of(error: ForemanError) -> dict[str, str]:
         headers[JOB_HEADER] = error.job_id
     if isinstance(error, errors.OffsetBeyondEnd):
         headers["Content-Range"] = f"bytes */{error.size}"
-    if isinstance(error, errors.RequestError):
+    if isinstance(error, errors.RequestError | errors.MaybeBilled):
         # A client that tries again by itself would only be told the same.
         headers["X-Should-Retry"] = "true" if wait is not None else "false"
     if isinstance(error, errors.NotAllowed):

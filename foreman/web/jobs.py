@@ -14,6 +14,7 @@ from foreman.core import names, ollama, pulls
 from foreman.core.errors import BadRequest, ForemanError, JobFinished, JobNotFound, TooMany
 from foreman.core.job import FINISHED, Job, JobState, Mode
 from foreman.core.submission import Submission
+from foreman.core.upstreams import Claiming, named
 from foreman.engine.store import JobFilter
 from foreman.web.admission import Inquiry, Unload, admitted
 from foreman.web.bodies import read_body
@@ -134,7 +135,7 @@ async def listed(request: web.Request) -> web.Response:
     after = query.get("after")
     wanted = JobFilter(
         states=_states(query.getall("state", [])),
-        model=_model(query.get("model")),
+        model=_model(query.get("model"), request.app[SETTINGS].remotes),
         client=query.get("client"),
         since=_unix_ms("since", query["since"]) if "since" in query else None,
         before=None if after is None else _number(after, "after", 0, 1, 2**62),
@@ -153,10 +154,11 @@ def _states(texts: Sequence[str]) -> frozenset[JobState]:
         raise BadRequest(f"state must be one or more of {', '.join(JobState)}") from None
 
 
-def _model(text: str | None) -> str | None:
+def _model(text: str | None, remotes: Sequence[Claiming]) -> str | None:
     if text is None or pulls.is_pull(text):
         return text
-    return names.parse(text).canonical
+    routed = named(remotes, text)
+    return names.parse(text).canonical if routed is None else routed.shown
 
 
 def _number(text: str | None, name: str, default: int, low: int, high: int) -> int:

@@ -147,6 +147,17 @@ def _lanes(running: Schema) -> Schema:
     return record({name.value: lane for name in Lane})
 
 
+_REMOTE: Final = record(
+    {
+        "name": TEXT,
+        "url": TEXT,
+        "slots": {"type": "integer", "minimum": 1},
+        "limit": {"type": "integer", "minimum": 1, "description": "how many it gets at once for now"},
+        "running": COUNT,
+        "paused_seconds": {**SECONDS, "description": "for how long it is left alone"},
+    }
+)
+
 _HEALTH: Final = record(
     {
         "status": _words(("ok", "degraded", "draining", "storage")),
@@ -173,6 +184,7 @@ _HEALTH: Final = record(
         ),
         "running": or_null({**_RUNNING, "description": "what was begun first"}),
         "lanes": _lanes(_RUNNING),
+        "remotes": array(_REMOTE, description="the remote APIs of the settings"),
         "storage": record({"error": or_null(TEXT), "sqlite": TEXT, "db_bytes": COUNT, "wal_bytes": COUNT}),
         "relay_bytes": COUNT,
     }

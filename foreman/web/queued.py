@@ -10,12 +10,14 @@ from typing import Final
 from aiohttp import web
 
 from foreman.config import Settings
+from foreman.core import body as bodies
 from foreman.core.body import LARGE
 from foreman.core.framing import Framing
 from foreman.core.job import Mode
 from foreman.core.prefer import preference
 from foreman.core.pulls import PULL
 from foreman.core.submission import Submission, checked_key, request_hash
+from foreman.core.upstreams import named
 from foreman.engine.engine import Engine
 from foreman.engine.intake import Ticket
 from foreman.web.admission import Inquiry, Unload, admitted, apart, check_encoding
@@ -65,9 +67,24 @@ async def take(inquiry: Inquiry, engine: Engine, settings: Settings) -> Taken | 
 
 async def queued(request: web.Request) -> web.StreamResponse:
     """One inference request, from body to answer."""
-    engine, settings = request.app[ENGINE], request.app[SETTINGS]
     check_encoding(request.headers)
+    return await _queued(request, await read_body(request, request.app[SETTINGS].max_body_bytes))
+
+
+async def embeddings(request: web.Request) -> web.StreamResponse:
+    """Embeddings: a job where a remote makes them; the target's stand beside the lanes."""
+    settings = request.app[SETTINGS]
+    if not settings.remotes or request.headers.get("Content-Encoding", "identity") != "identity":
+        return await forward(request)
     body = await read_body(request, settings.max_body_bytes)
+    parsed = await apart(partial(bodies.read, body), long=len(body) > LARGE)
+    if parsed is None or named(settings.remotes, parsed.model) is None:
+        return await forward(request, body)
+    return await _queued(request, body)
+
+
+async def _queued(request: web.Request, body: bytes) -> web.StreamResponse:
+    engine, settings = request.app[ENGINE], request.app[SETTINGS]
     client = client_of(request.headers, request.remote)
     taken = await take(Inquiry(route_path(request), request.headers, body, client), engine, settings)
     if taken is None:

@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from foreman.core.errors import ForemanError, NotAllowed, NothingHere
-from foreman.core.ollama import JOB_PATHS
+from foreman.core.ollama import JOB_PATHS, V1_EMBEDDINGS
 from foreman.web import jobs, queue, slots
 from foreman.web.bodies import check_length
 from foreman.web.cached import ps, tags, v1_model, v1_models, version
@@ -22,7 +22,7 @@ from foreman.web.keys import SETTINGS
 from foreman.web.openapi import openapi
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
-from foreman.web.queued import queued
+from foreman.web.queued import embeddings, queued
 from foreman.web.response import response
 from foreman.web.status import health, root
 
@@ -84,6 +84,8 @@ def _own(method: str, path: str, handler: Handler) -> web.RouteDef:
 async def everything_else(request: web.Request) -> web.StreamResponse:
     """Embeddings, model management, what is unknown; and known paths in disguise or with a wrong method."""
     path = route_path(request)
+    if (request.method, path) == ("POST", V1_EMBEDDINGS):
+        return await embeddings(request)
     methods = METHODS.get(path) or tuple(method for method, pattern in _OWN_PATTERNS if pattern.fullmatch(path))
     if not methods:
         if is_own(path):

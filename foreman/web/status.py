@@ -10,6 +10,7 @@ import foreman
 from foreman.core.inventory import Runner
 from foreman.engine.engine import Engine
 from foreman.engine.live import Live
+from foreman.engine.upstream import Upstream
 from foreman.web.keys import ENGINE
 from foreman.web.lanes import lanes_view
 
@@ -65,6 +66,7 @@ async def report(engine: Engine, status: str) -> dict[str, object]:
         },
         "running": next(iter(running), None),
         "lanes": lanes_view(engine, await engine.forecast.order(), lambda live: _running(live, now)),
+        "remotes": [_remote(upstream) for upstream in engine.upstreams],
         "storage": {
             "error": engine.storage_trouble or None,
             "sqlite": usage.sqlite_version,
@@ -72,6 +74,17 @@ async def report(engine: Engine, status: str) -> dict[str, object]:
             "wal_bytes": usage.wal_bytes,
         },
         "relay_bytes": jobs.held_bytes,
+    }
+
+
+def _remote(upstream: Upstream) -> dict[str, object]:
+    return {
+        "name": upstream.name,
+        "url": upstream.remote.base_url,
+        "slots": upstream.throttle.slots,
+        "limit": upstream.throttle.limit,
+        "running": upstream.running,
+        "paused_seconds": round(upstream.pause, 1),
     }
 
 

@@ -41,3 +41,13 @@ def test_json_has_plain_values(configured: Configured) -> None:
     assert values["api_key_file"] == "/k"
     assert values["insecure_no_auth"] is False
     assert table["poll_seconds"]["source"] == "FOREMAN_POLL_SECONDS"
+
+
+def test_remotes_stand_below_without_a_key(tmp_path: Path) -> None:
+    file = tmp_path / "f.toml"
+    file.write_text('[[remote]]\nname = "far"\nbase_url = "http://a/v1"\napi_key_env = "FAR_KEY"\n')
+    configured = load({}, {"HOME": str(tmp_path), "FAR_KEY": "sk-secret-1234"}, file)
+    text, table = show(configured, as_json=False), json.loads(show(configured, as_json=True))
+    assert text.splitlines()[-1].split() == ["remote", "far", "http://a/v1", f"{file},", "line", "4"]
+    assert table["remote"]["value"][0]["api_key_env"] == "FAR_KEY"
+    assert "sk-secret" not in text + json.dumps(table)

@@ -15,6 +15,7 @@ from foreman.engine.live import LiveJobs
 from foreman.engine.relay import Budget
 from foreman.engine.settlement import STORE_PAUSE_SECONDS, Settlement
 from foreman.engine.start import begun
+from foreman.engine.upstreams import Upstreams
 from tests.engine.clock import HandClock
 from tests.engine.stored import new_job
 
@@ -51,7 +52,9 @@ class Subject:
         clock: Any = self.clock
         settlement = Settlement(cast(Any, self.shelf), self.jobs, clock)
         self.trouble = settlement.trouble
-        self.executor = Executor(settlement, cast(Any, None), cast(Any, self.target), clock, cast(Any, None))
+        self.executor = Executor(
+            settlement, cast(Any, None), Upstreams(), cast(Any, self.target), clock, cast(Any, None)
+        )
 
 
 @pytest.fixture

@@ -638,6 +638,46 @@ async def test_recovery_cancels_what_was_to_be_cancelled(
         assert await state(store, 1) is JobState.CANCELLED
 
 
+async def test_recovery_fails_what_may_have_been_billed(
+    opener: Callable[[str], AbstractAsyncContextManager[Store]],
+) -> None:
+    keys = ("@one/m", "cloud:latest-cloud", "@one/n", "@one/o")
+    async with opener("boot-1") as store:
+        for number, key in enumerate(keys, 1):
+            await store.submit(new_job(number, key, lane=Lane.REMOTE))
+        for _ in range(3):
+            assert await store.claim(Next(lane=Lane.REMOTE), 1) is not None
+        await store.cancel(job_id(3), 7)
+    async with opener("boot-2") as store:
+        assert await store.recover(100, drop_attached=False) == 3
+        jobs = [await store.get(job_id(number)) for number in range(1, 5)]
+        assert [(job.state, job.error_code, job.finished_at) for job in jobs if job is not None] == [
+            (JobState.FAILED, "maybe_billed", 100),
+            (JobState.QUEUED, "interrupted", None),
+            (JobState.CANCELLED, "cancelled", 100),
+            (JobState.QUEUED, None, None),
+        ]
+
+
+async def test_only_jobs_that_are_open_are_claimed_or_given_way_to(store: Store) -> None:
+    for number, key in enumerate(("@one/m", "@two/m", "@two/m"), 1):
+        await store.submit(new_job(number, key, lane=Lane.REMOTE))
+    await store.submit(new_job(4, "a:latest"))
+    await store.submit(new_job(5, "@two/n", lane=Lane.REMOTE))
+
+    async def claims(lane: Lane, *opened: str) -> int | None:
+        claim = await store.claim(Next(lane=lane, gives_way=True, open=opened), 1)
+        return None if claim is None else claim.job.seq
+
+    assert await claims(Lane.REMOTE) is None
+    assert await claims(Lane.LOCAL, "@two/m", "@two/n") is None
+    assert await claims(Lane.REMOTE, "@two/n", "@two/m") == 2
+    assert await claims(Lane.REMOTE, "@two/n") is None  # younger than the local one
+    assert await claims(Lane.LOCAL, "@two/n") == 4
+    assert await claims(Lane.REMOTE, "@two/n") == 5
+    assert await claims(Lane.REMOTE, "@one/m", "@two/m") == 1
+
+
 async def finish_all(store: Store, count: int) -> None:
     for number in range(1, count + 1):
         await store.submit(new_job(number, body=b"x" * 1_000))

@@ -123,7 +123,7 @@ class QuickConnection(asyncio.Protocol):
         if self._transport is None:
             return False
         if asked.method == "GET":
-            found = head_and_body(self._shared.engine.poller, asked.path)
+            found = head_and_body(self._shared.engine.poller, asked.path, self._shared.settings.remotes)
             if found is None:
                 return False
             headers, body = found

@@ -166,7 +166,7 @@ async def test_a_command_runs_on_while_foreman_is_killed_and_its_slot_is_found(t
     db = tmp_path / "foreman.db"
     async with StubOllama() as stub:
         async with serving(stub.url, db) as foreman:
-            words = ("--local", "--expiry", "2", "--", "sh", "-c", STEPS + "exit 4", "sh", str(tmp_path))
+            words = ("--local", "--expiry", "5", "--", "sh", "-c", STEPS + "exit 4", "sh", str(tmp_path))
             process = await started(foreman.url, tmp_path, *words)
             slot = await running(foreman)
             job = await handed(foreman, prompt("next"))
@@ -177,7 +177,7 @@ async def test_a_command_runs_on_while_foreman_is_killed_and_its_slot_is_found(t
         async with serving(stub.url, db, listen=foreman.url.removeprefix("http://")) as foreman:
             await foreman.event("slot_found", job=slot)
             # For longer than it would live without a heartbeat.
-            over = time.monotonic() + 3
+            over = time.monotonic() + 6
             while time.monotonic() < over:
                 await waits(foreman, job)
                 assert (await job_of(foreman, slot))["state"] == "working"
@@ -192,7 +192,7 @@ async def test_a_command_runs_on_while_foreman_is_killed_and_its_slot_is_found(t
 async def test_a_command_that_is_killed_with_all_around_it_frees_its_slot(tmp_path: Path, whole: bool) -> None:
     """`whole`: the program that sends the heartbeats dies as well, as it would with its machine."""
     async with both(tmp_path) as (_, foreman):
-        words = ("--local", "--expiry", "1" if whole else "3600", "--", "sh", "-c", STEPS, "sh", str(tmp_path))
+        words = ("--local", "--expiry", "3" if whole else "3600", "--", "sh", "-c", STEPS, "sh", str(tmp_path))
         process = await started(foreman.url, tmp_path, *words)
         slot = await running(foreman)
         await until((tmp_path / "begun").exists)
@@ -218,13 +218,13 @@ async def children(pid: int) -> list[int]:
 
 async def test_a_command_that_outlives_what_started_it_keeps_the_slot(tmp_path: Path) -> None:
     async with both(tmp_path) as (stub, foreman):
-        words = ("--local", "--expiry", "1", "--", "sh", "-c", STEPS, "sh", str(tmp_path))
+        words = ("--local", "--expiry", "5", "--", "sh", "-c", STEPS, "sh", str(tmp_path))
         process = await started(foreman.url, tmp_path, *words)
         slot = await running(foreman)
         await until((tmp_path / "begun").exists)
         job = await handed(foreman, prompt("next"))
         process.kill()
-        over = time.monotonic() + 2
+        over = time.monotonic() + 6
         while time.monotonic() < over:
             await waits(foreman, job)
         assert stub.ledger.on(GENERATE) == []
@@ -235,15 +235,16 @@ async def test_a_command_that_outlives_what_started_it_keeps_the_slot(tmp_path: 
 
 async def test_a_cancelled_job_has_its_command_end_and_a_signal_is_passed_on(tmp_path: Path) -> None:
     async with both(tmp_path) as (_, foreman):
-        words = ("--local", "--expiry", "1", "--", "sh", "-c", "trap 'exit 9' TERM; " + STEPS, "sh", str(tmp_path))
-        for cancelled in (True, False):
+        words = ("--local", "--expiry", "3", "--", "sh", "-c", "trap 'exit 9' TERM HUP; " + STEPS, "sh", str(tmp_path))
+        for number in (None, signal.SIGTERM, signal.SIGHUP):
+            cancelled = number is None
             process = await started(foreman.url, tmp_path, *words)
             slot = await running(foreman)
             await until((tmp_path / "begun").exists)
-            if cancelled:
+            if number is None:
                 await call(foreman, "DELETE", f"/jobs/{slot}")
             else:
-                process.terminate()
+                process.send_signal(number)
             status, _, talk = await ended(process)
             assert (status, "cancelled" in talk) == (9, cancelled)
             await foreman.settled(slot)
@@ -352,14 +353,14 @@ async def test_ctrl_c_while_running_goes_to_the_command(tmp_path: Path) -> None:
 async def test_a_command_that_is_stopped_keeps_its_slot_and_goes_on(tmp_path: Path) -> None:
     """From a shell with job control: Ctrl-Z, and `fg` later."""
     async with both(tmp_path) as (_, foreman):
-        line = " ".join(line_of("--local", "--expiry", "1", "--", "sh", "-c", "'echo begun; read x; echo got $x'"))
+        line = " ".join(line_of("--local", "--expiry", "5", "--", "sh", "-c", "'echo begun; read x; echo got $x'"))
         shell = await Terminal.of(foreman.url, tmp_path, "bash", "--norc", "-i")
         shell.type(line.encode() + b"\n")
         await shell.shows(b"\nbegun")
         slot = await running(foreman)
         shell.type(CTRL_Z)
         await shell.shows(b"Stopped")
-        over = time.monotonic() + 2
+        over = time.monotonic() + 6
         while time.monotonic() < over:
             assert (await job_of(foreman, slot))["state"] == "working"
         shell.type(b"fg\n")

@@ -17,6 +17,7 @@ TIB: Final = 1024 * GIB
 _DECIMAL: Final = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _BINARY: Final = {"kib": KIB, "mib": MIB, "gib": GIB, "tib": TIB}
 _SIZES: Final = _DECIMAL | _BINARY
+_SHOWN: Final = {"TiB": TIB, "GiB": GIB, "MiB": MIB, "KiB": KIB, "TB": 10**12, "GB": 10**9, "MB": 10**6}
 _TIMES: Final = {
     "ns": Decimal("1e-9"),
     "us": Decimal("1e-6"),
@@ -50,11 +51,15 @@ def read_bytes(value: object) -> int:
 
 
 def show_bytes(size: int) -> str:
-    """The size in the largest unit that keeps it exact: `128 MiB`, `1000 B`."""
-    for name, unit in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
-        if size and size % unit == 0:
-            return f"{size // unit} {name}"
-    return f"{size} B"
+    """The size in the largest unit that keeps it exact: `128 MiB`, `30 GB`, `1000 B`."""
+    exact = [(size // unit, name) for name, unit in _SHOWN.items() if size and size % unit == 0]
+    number, name = min(exact, default=(size, "B"))
+    return f"{number} {name}"
+
+
+def gigabytes(size: float) -> str:
+    """A size for a sentence: `43 GB`, `4.7 GB`."""
+    return f"{size / 10**9:.1f}".removesuffix(".0") + " GB"
 
 
 def show_number(number: float) -> str:
@@ -114,6 +119,16 @@ def read_count(value: object) -> int:
     if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]{1,18}", value.strip()):
         return int(value)
     raise ValueError("a whole number")
+
+
+def read_ratio(value: object) -> float:
+    """A plain number."""
+    text = value.strip() if isinstance(value, str) else value
+    if isinstance(text, str) and re.fullmatch(_NUMBER, text):
+        return float(text)
+    if isinstance(text, (int, float)) and not isinstance(text, bool) and abs(text) <= _MOST_NUMBER:
+        return float(text)
+    raise ValueError("a number such as 0.33")
 
 
 def read_switch(value: object) -> bool:

@@ -1,0 +1,149 @@
+"""The machine foreman runs on, as it is read: load, memory, disk, and the heavy programs of others.
+
+A reader is handed in and may take its time: it runs beside the loop, once for all who ask, and what it said is good for
+some seconds. What cannot be read is None, and is said in the log once.
+"""
+
+import asyncio
+import importlib
+import logging
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from foreman.core.gate import Readings
+from foreman.core.programs import Program, foreign, ours, used
+from foreman.engine.clock import Clock
+from foreman.log import log_event
+
+log = logging.getLogger(__name__)
+
+FRESH_SECONDS: Final = 5.0
+# The load average forgets with this time.
+MINUTE: Final = 60.0
+
+
+class Reader(Protocol):
+    """Reads the machine; may block."""
+
+    def read(self, now: float) -> Readings:
+        """What the machine is like; `now` is unix seconds. Raises nothing for what cannot be read."""
+        ...
+
+
+class Machine:
+    """The last readings, taken again when they are older than `FRESH_SECONDS`."""
+
+    def __init__(self, reader: Reader, clock: Clock) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._reading: asyncio.Task[Readings] | None = None
+        self._last: Readings | None = None
+        self._read_at = float("-inf")
+
+    async def readings(self) -> Readings:
+        """The machine now, or some seconds ago."""
+        if self._last is not None and self._clock.monotonic() - self._read_at < FRESH_SECONDS:
+            return self._last
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read())
+        return await asyncio.shield(self._reading)
+
+    async def _read(self) -> Readings:
+        self._last = await asyncio.to_thread(self._reader.read, self._clock.time())
+        self._read_at = self._clock.monotonic()
+        return self._last
+
+
+class SystemReader:
+    """Reads this machine: its load and disk by the system itself, memory and processes by psutil.
+
+    `folder` lies on the disk that counts; `patterns` name the heavy programs of others.
+    """
+
+    def __init__(self, folder: Path, patterns: Sequence[str]) -> None:
+        self._folder = folder
+        self._patterns = tuple(patterns)
+        self._psutil = _psutil()
+        self._before: tuple[float, dict[int, float]] | None = None
+        self._own_load = 0.0
+
+    def read(self, now: float) -> Readings:
+        available, total = self._memory()
+        free, size = self._disk()
+        programs = self._programs()
+        return Readings(
+            at=now,
+            cores=os.cpu_count(),
+            load=_load(),
+            own_load=self._own(programs, now),
+            available=available,
+            total=total,
+            unified=sys.platform == "darwin",
+            disk_free=free,
+            disk_total=size,
+            foreign=None if programs is None else foreign(programs, self._patterns, os.getpid()),
+        )
+
+    def _memory(self) -> tuple[int | None, int | None]:
+        if self._psutil is None:
+            return None, None
+        memory = self._psutil.virtual_memory()
+        return int(memory.available), int(memory.total)
+
+    def _disk(self) -> tuple[int | None, int | None]:
+        try:
+            usage = shutil.disk_usage(self._folder)
+        except OSError:
+            return None, None
+        return usage.free, usage.total
+
+    def _programs(self) -> list[Program] | None:
+        return None if self._psutil is None else list(_processes(self._psutil))
+
+    def _own(self, programs: list[Program] | None, now: float) -> float:
+        """The part of the load average that foreman and the target make, as far as the readings lie close together."""
+        if programs is None:
+            return 0.0
+        mine = ours(programs, os.getpid())
+        if self._before is not None and now > self._before[0]:
+            elapsed = now - self._before[0]
+            self._own_load = damped(self._own_load, used(self._before[1], mine) / elapsed, elapsed)
+        self._before = now, mine
+        return self._own_load
+
+
+def damped(load: float, running: float, seconds: float) -> float:
+    """A 1-minute load average after `seconds` more, in which `running` programs ran."""
+    kept = math.exp(-seconds / MINUTE)
+    return load * kept + running * (1 - kept)
+
+
+def _load() -> float | None:
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return None
+
+
+def _psutil() -> Any:
+    """The library, or None where it is missing: then so are its readings."""
+    try:
+        return importlib.import_module("psutil")
+    except ImportError as error:
+        log_event(log, logging.WARNING, "psutil_missing", "memory and programs cannot be looked at", error=error)
+        return None
+
+
+def _processes(psutil: Any) -> Iterator[Program]:
+    """All processes; of those of other users that do not tell their command line, the name stands for it."""
+    for process in psutil.process_iter(("pid", "ppid", "name", "cmdline", "cpu_times")):
+        found = process.info
+        times = found["cpu_times"]
+        words = tuple(found["cmdline"] or ()) or ((found["name"],) if found["name"] else ())
+        seconds = times.user + times.system if times else 0.0
+        yield Program(found["pid"], found["ppid"] or 0, words, seconds)

@@ -4,13 +4,17 @@ A pattern is a command as people type it (`ollama pull`): its words are the firs
 an interpreter before it, in whatever case. Full paths count by their last part.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
 from typing import Final
 
+from foreman.core.units import read_list
+
 # What a command may stand behind. A word that begins with these is one too: `python3.12`.
 _INTERPRETERS: Final = ("python", "node", "bun", "deno", "ruby", "perl", "bash", "zsh", "sh", "env", "uv", "nohup")
+_PATTERN: Final = re.compile(r"[\w.+@-]+(?: +[\w.+@:/-]+)*")
 _SHOWN: Final = 60
 
 # How a target's own processes are called: the server, and what it starts to run a model.
@@ -25,6 +29,14 @@ class Program:
     parent: int
     words: tuple[str, ...]
     cpu_seconds: float = 0.0
+
+
+def read_patterns(value: object) -> tuple[str, ...]:
+    """Patterns from text with commas or an array of texts. Raises ValueError with what they must be."""
+    patterns = read_list(value)
+    if not all(_PATTERN.fullmatch(pattern) for pattern in patterns):
+        raise ValueError("commands such as `ollama pull`, with commas between them")
+    return tuple(" ".join(pattern.split()) for pattern in patterns)
 
 
 def matches(pattern: str, words: Sequence[str]) -> bool:

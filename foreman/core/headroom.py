@@ -93,13 +93,17 @@ def automatic_context(memory: int | None, unified: bool) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a load under one load key took, as /api/ps showed it: all of it, the part on a graphics card, its context.
+class LoadSeen:
+    """What a load took, as /api/ps showed it, beside what was expected of it and on what basis. Unix milliseconds.
 
-    `automatic` is the context Ollama gives where none is asked for, None where this load does not tell.
+    `size_vram` is the part on graphics. `automatic` is the context Ollama gives where none is asked for, None where
+    this load does not tell.
     """
 
+    at: int
     load_key: str
+    basis: str | None
+    expected: int | None
     size: int
     size_vram: int
     context: int | None = None
@@ -116,7 +120,7 @@ class Forecast:
     text: str
 
 
-def forecast(key: LoadKey, file_size: int, shape: Shape, seen: Seen | None, automatic: int) -> Forecast:
+def forecast(key: LoadKey, file_size: int, shape: Shape, seen: LoadSeen | None, automatic: int) -> Forecast:
     """The forecast for one load key. `automatic` is the context where the key names none."""
     if seen is not None:
         # What was loaded once can be loaded: it is never too much for this machine.
@@ -137,7 +141,7 @@ def forecast(key: LoadKey, file_size: int, shape: Shape, seen: Seen | None, auto
     return Forecast(size, least, "estimate", f"{words}, {gigabytes(cache)} for a context of {context} tokens")
 
 
-def on_this_memory(size: int, seen: Seen | None, card: int | None, *, unified: bool) -> int | None:
+def on_this_memory(size: int, seen: LoadSeen | None, card: int | None, *, unified: bool) -> int | None:
     """The part of `size` that is taken from the machine's own memory, None where nobody can tell.
 
     `card` is the most that was ever seen on a graphics card of its own, None where nothing was seen yet.

@@ -107,7 +107,10 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job before it is stored. Times are unix milliseconds; `retry_of` is the id of the job this one repeats."""
+    """A job before it is stored. Times are unix milliseconds; `retry_of` is the id of the job this one repeats.
+
+    `override` is `gate` for a job that the gate neither holds nor refuses.
+    """
 
     id: str
     model: str
@@ -122,6 +125,7 @@ class NewJob:
     idem_key: str | None = None
     req_hash: bytes | None = None
     retry_of: str | None = None
+    override: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,7 @@ class Job:
     retry_of: str | None = None
     kept: bool = False
     idem_key: str | None = None
+    override: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +179,13 @@ class Claim:
 class Hot:
     """What is loaded, as far as the order of work is concerned: jobs for these need no swap, or only a reload.
 
-    Both empty means "unknown", which makes the order plain first in, first out.
+    Both empty means "unknown", which makes the order plain first in, first out. `admitted` are the load keys that may
+    be begun though they are not loaded, None for all of them.
     """
 
     load_keys: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    admitted: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

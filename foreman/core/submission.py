@@ -28,6 +28,7 @@ class Submission:
     hash: bytes | None = None
     again: bool = False
     retry_of: str | None = None
+    override: str | None = None
 
 
 def request_hash(path: str, body: bytes) -> bytes:

@@ -193,6 +193,7 @@ class Intake:
             idem_key=new.idem_key,
             req_hash=new.hash,
             retry_of=new.retry_of,
+            override=new.override,
         )
         return job, Live(
             id=job.id,
@@ -203,6 +204,7 @@ class Intake:
             relay=self._jobs.relay(),
             created_at=now,
             mode=new.mode,
+            override=new.override,
             hash=new.hash,
         )
 

@@ -30,6 +30,7 @@ class Live:
     seq: int = 0  # its place in the order of arrival, once the store has told it
     attempts: int = 0
     number: int = 0  # of the try under way, or of the last one
+    override: str | None = None  # `gate`: neither held nor refused
     hash: bytes | None = None  # of its request, where that may come again
     state: JobState = JobState.QUEUED
     loading: bool = False  # its model is being loaded right now
@@ -102,6 +103,7 @@ class LiveJobs:
         """
         live = Live(job.id, job.model, job.load_key, job.path, job.client, self.relay(), job.created_at, job.mode)
         live.seq, live.attempts, live.state, live.hash = job.seq, job.attempts, job.state, request
+        live.override = job.override
         self.expect(live)
         return live
 

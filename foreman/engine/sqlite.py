@@ -18,6 +18,7 @@ import aiosqlite
 
 from foreman.core.errors import StorageFailed, StoreUnusable
 from foreman.core.estimate import Sample
+from foreman.core.headroom import LoadSeen
 from foreman.core.job import Answer, Chosen, Claim, HandBack, Hot, Job, JobState, LoadKey, NewJob, Outcome, Payload
 from foreman.core.order import Waiting
 from foreman.engine import database, statements, steps
@@ -114,6 +115,15 @@ class SqliteStore:
 
     async def cancel(self, id: str, at: int) -> JobState | None:  # noqa: A002
         return await self._writer.run(partial(steps.cancel, id_=id, at=at))
+
+    async def refuse(self, load_key: str, code: str, error: str, at: int) -> Sequence[str]:
+        return await self._writer.run(partial(steps.refuse, load_key=load_key, code=code, error=error, at=at))
+
+    async def keep_forecast(self, loaded: LoadSeen) -> None:
+        await self._writer.run(partial(steps.keep_forecast, loaded=loaded), durable=False)
+
+    async def forecasts(self, limit: int) -> Sequence[LoadSeen]:
+        return [LoadSeen(*row) for row in await self._read(statements.FORECASTS, limit)]
 
     async def rehearse(self, job: NewJob) -> None:
         await self._writer.run(partial(steps.rehearse, job=job))

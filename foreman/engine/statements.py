@@ -13,19 +13,19 @@ from foreman.core.job import JobState
 COLUMNS: Final = (
     "seq, id, state, lane, model, load_key, path, mode, client, attempts, max_attempts, not_before, "
     "cancel_requested, created_at, claimed_at, first_byte_at, finished_at, status, error_code, error, crashes, stats, "
-    "retry_of, kept, idem_key"
+    "retry_of, kept, idem_key, override"
 )
 
 SUBMIT: Final = """
 INSERT INTO jobs (id, lane, model, load_key, path, mode, client, idem_key, req_hash, max_attempts, not_before,
-                  created_at, retry_of, bytes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                  created_at, retry_of, override, bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (client, idem_key) WHERE idem_key IS NOT NULL DO NOTHING
 RETURNING seq"""
 SUBMIT_CLAIMED: Final = """
 INSERT INTO jobs (id, lane, model, load_key, path, mode, client, idem_key, req_hash, max_attempts, not_before,
-                  created_at, retry_of, bytes, state, attempts, claimed_at, owner)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'loading', 1, ?, ?)
+                  created_at, retry_of, override, bytes, state, attempts, claimed_at, owner)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'loading', 1, ?, ?)
 RETURNING seq"""
 SAME_KEY: Final = f"SELECT req_hash IS ?, {COLUMNS} FROM jobs WHERE client=? AND idem_key=?"  # noqa: S608 constants only
 KEEP_PAYLOAD: Final = "INSERT INTO payloads (seq, headers, enc, body) VALUES (?, ?, 0, ?)"
@@ -35,20 +35,24 @@ UPDATE jobs INDEXED BY jobs_delayed SET not_before=0 WHERE state='queued' AND no
 
 # One probe of an index per hot key, per hot model, and one for the oldest of all. An ORDER BY over all the queued
 # rows (hot first, then seq) says the same and sorts the whole queue each time.
-CLAIM: Final = f"""
+# Of the jobs whose load key is not hot, those that the gate lets pass.
+_ADMITTED: Final = "AND (override='gate' OR load_key IN (SELECT value FROM json_each(:admitted)))"
+_CLAIM: Final = f"""
 UPDATE jobs SET state='loading', attempts=attempts+1, claimed_at=:now, owner=:owner
 WHERE seq = coalesce(
   (SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
     WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=hot.value ORDER BY seq LIMIT 1))
    FROM json_each(:load_keys) AS hot),
   (SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_model
-    WHERE state='queued' AND not_before=0 AND lane='local' AND model=hot.value ORDER BY seq LIMIT 1))
+    WHERE state='queued' AND not_before=0 AND lane='local' AND model=hot.value {{gate}} ORDER BY seq LIMIT 1))
    FROM json_each(:models) AS hot),
   (SELECT seq FROM jobs INDEXED BY jobs_ready
-    WHERE state='queued' AND not_before=0 AND lane='local' ORDER BY seq LIMIT 1))
+    WHERE state='queued' AND not_before=0 AND lane='local' {{gate}} ORDER BY seq LIMIT 1))
 AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
   WHERE state IN ('loading', 'working') AND iif(lane='local', 0, seq)=0)
 RETURNING {COLUMNS}"""  # noqa: S608 constants only
+CLAIM: Final = _CLAIM.format(gate="")
+CLAIM_ADMITTED: Final = _CLAIM.format(gate=_ADMITTED)
 CLAIM_CHOSEN: Final = """
 UPDATE jobs SET state='loading', attempts=attempts+1, claimed_at=:now, owner=:owner
 WHERE seq=:seq AND state='queued' AND not_before=0
@@ -97,6 +101,12 @@ UPDATE jobs SET
   cancel_requested=1, not_before=0, idem_key=NULL
 WHERE id=:id AND state IN ('queued', 'loading', 'working')
 RETURNING state"""
+# Those of one load key, that can never be begun here.
+REFUSE: Final = """
+UPDATE jobs INDEXED BY jobs_ready_key SET
+  state='failed', finished_at=:at, error_code=:error_code, error=:error, idem_key=NULL
+WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=:load_key AND override IS NULL
+RETURNING id"""
 DETACH: Final = "UPDATE jobs SET mode='detached' WHERE id=? AND finished_at IS NULL"
 STATE_OF_ID: Final = "SELECT state FROM jobs WHERE id=?"
 
@@ -137,6 +147,16 @@ DELETE FROM samples WHERE load_key=:load_key
 AND n<=(SELECT n FROM samples WHERE load_key=:load_key ORDER BY n DESC LIMIT 1 OFFSET :kept)"""
 TRIM_ALL: Final = "DELETE FROM samples WHERE n<=(SELECT n FROM samples ORDER BY n DESC LIMIT 1 OFFSET ?)"
 SAMPLES: Final = "SELECT load_key, model, load_ms, run_ms, output_tokens, at FROM samples ORDER BY n"
+
+KEEP_FORECAST: Final = """
+INSERT INTO forecasts (at, load_key, basis, expected, size, size_vram, context, automatic)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+TRIM_FORECASTS_OF_KEY: Final = """
+DELETE FROM forecasts WHERE load_key=:load_key
+AND n<=(SELECT n FROM forecasts WHERE load_key=:load_key ORDER BY n DESC LIMIT 1 OFFSET :kept)"""
+TRIM_FORECASTS: Final = "DELETE FROM forecasts WHERE n<=(SELECT n FROM forecasts ORDER BY n DESC LIMIT 1 OFFSET ?)"
+FORECASTS: Final = """
+SELECT at, load_key, basis, expected, size, size_vram, context, automatic FROM forecasts ORDER BY n DESC LIMIT ?"""
 
 JOB: Final = f"SELECT {COLUMNS} FROM jobs WHERE id=?"  # noqa: S608 constants only
 ANSWER: Final = """

@@ -8,12 +8,13 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import astuple, fields
 from typing import Any, Final
 
 import orjson
 
 from foreman.core.estimate import KEPT_SAMPLES, Sample
+from foreman.core.headroom import LoadSeen
 from foreman.core.job import (
     Answer,
     Chosen,
@@ -38,6 +39,9 @@ COMPRESS_FROM: Final = 4096
 PRUNE_BYTES: Final = 8 * 1024 * 1024
 # So many samples are kept at most, however many load keys clients think of.
 ALL_SAMPLES: Final = 10_000
+# The same of what loads took.
+KEPT_FORECASTS: Final = 20
+ALL_FORECASTS: Final = 1000
 # SQLite's largest and smallest integer, where a filter names no bound.
 _LAST: Final = (1 << 63) - 1
 _FIRST: Final = -(1 << 63)
@@ -49,11 +53,13 @@ Row = tuple[Any, ...]
 def job_of(row: Row) -> Job:
     """A Job from a row of sql.COLUMNS."""
     seq, id_, state, lane, model, load_key, path, mode, *rest = row
-    client, attempts, max_attempts, not_before, cancel_requested, *told, stats, retry_of, kept, idem_key = rest
-    tail: list[Any] = [*told, _stats(stats), retry_of, bool(kept), idem_key]
+    client, attempts, max_attempts, not_before, cancel_requested, *told, stats, retry_of, kept, idem_key, override = (
+        rest
+    )
+    tail: list[Any] = [*told, _stats(stats), retry_of, bool(kept), idem_key, override]
     return Job(
         seq, id_, JobState(state), lane, model, LoadKey.parse(load_key), path, Mode(mode),
-        client, attempts, max_attempts, not_before, bool(cancel_requested), *tail,
+        client, attempts, max_attempts, not_before, bool(cancel), *tail,
     )  # fmt: skip
 
 
@@ -118,7 +124,7 @@ def submit_many(db: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[int]:
 def _row(job: NewJob) -> Row:
     return (
         job.id, job.lane, job.model, str(job.load_key), job.payload.path, job.mode, job.client, job.idem_key,
-        job.req_hash, job.max_attempts, job.not_before, job.created_at, job.retry_of,
+        job.req_hash, job.max_attempts, job.not_before, job.created_at, job.retry_of, job.override,
         len(_headers(job)) + len(job.payload.body),
     )  # fmt: skip
 
@@ -129,11 +135,14 @@ def _headers(job: NewJob) -> str:
 
 def claim(db: sqlite3.Connection, owner: str, hot: Hot, now: int) -> Claim | None:
     db.execute(sql.PROMOTE, (now,))
-    values = {
+    values: dict[str, Any] = {
         "now": now, "owner": owner,
         "load_keys": orjson.dumps(hot.load_keys).decode(), "models": orjson.dumps(hot.models).decode(),
     }  # fmt: skip
-    rows = db.execute(sql.CLAIM, values).fetchall()
+    text = sql.CLAIM
+    if hot.admitted is not None:
+        text, values["admitted"] = sql.CLAIM_ADMITTED, orjson.dumps(hot.admitted).decode()
+    rows = db.execute(text, values).fetchall()
     if not rows:
         return None
     job = job_of(rows[0])
@@ -209,6 +218,17 @@ def _moved(db: sqlite3.Connection, rows: list[Row], values: dict[str, Any], foll
 def cancel(db: sqlite3.Connection, id_: str, at: int) -> JobState | None:
     rows = db.execute(sql.CANCEL, {"id": id_, "at": at}).fetchall() or db.execute(sql.STATE_OF_ID, (id_,)).fetchall()
     return JobState(rows[0][0]) if rows else None
+
+
+def refuse(db: sqlite3.Connection, load_key: str, code: str, error: str, at: int) -> list[str]:
+    values = {"load_key": load_key, "error_code": code, "error": _text(error), "at": at}
+    return [id_ for (id_,) in db.execute(sql.REFUSE, values).fetchall()]
+
+
+def keep_forecast(db: sqlite3.Connection, loaded: LoadSeen) -> None:
+    db.execute(sql.KEEP_FORECAST, astuple(loaded))
+    db.execute(sql.TRIM_FORECASTS_OF_KEY, {"load_key": loaded.load_key, "kept": KEPT_FORECASTS})
+    db.execute(sql.TRIM_FORECASTS, (ALL_FORECASTS,))
 
 
 def rehearse(db: sqlite3.Connection, job: NewJob) -> None:

@@ -5,15 +5,21 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from foreman.config import Settings, read_api_key
+from foreman.core.addresses import Address
+from foreman.core.gate import Thresholds
 from foreman.core.residency import Swap
 from foreman.core.retry import RetryPolicy
 from foreman.engine import collector
 from foreman.engine.clock import Clock, SystemClock, millis
 from foreman.engine.engine import Engine, Rules
+from foreman.engine.gate import Gate
+from foreman.engine.headroom import Headroom
 from foreman.engine.ids import new_id
 from foreman.engine.live import LiveJobs
+from foreman.engine.machine import Machine, Reader, SystemReader
 from foreman.engine.patience import Limits
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Budget
@@ -28,8 +34,8 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def engine_of(settings: Settings, clock: Clock) -> AsyncIterator[Engine]:
-    """The engine with its store open and its target at hand; not yet running."""
+async def engine_of(settings: Settings, clock: Clock, reader: Reader | None = None) -> AsyncIterator[Engine]:
+    """The engine with its store open and its target at hand; not yet running. `reader` reads the machine."""
     swap = Swap(settings.swap)
     limits = Limits(
         first_byte=settings.first_byte_timeout_seconds,
@@ -51,8 +57,20 @@ async def engine_of(settings: Settings, clock: Clock) -> AsyncIterator[Engine]:
     async with SqliteStore.open(settings.db, new_id(millis(clock))) as store, target_of(settings) as target:
         poller = Poller(target, clock, every=settings.poll_seconds, probe_cap=settings.probe_seconds, swap=swap)
         jobs = LiveJobs(Budget(settings.relay_buffer_bytes))
-        worker = Worker(store, target, poller, jobs, clock, limits)
-        yield Engine(store, target, poller, worker, jobs, clock, rules)
+        machine = Machine(reader or SystemReader(settings.db.parent, settings.foreign_processes), clock)
+        headroom = Headroom(store, target, poller, clock)
+        thresholds = Thresholds(settings.max_load_per_core, settings.disk_reserve, settings.memory_reserve)
+        gate = Gate(machine, headroom, store, poller, jobs, clock, thresholds, swap, on=gate_is_on(settings))
+        worker = Worker(store, target, poller, jobs, clock, limits, gate)
+        yield Engine(store, target, poller, worker, gate, jobs, clock, rules)
+
+
+def gate_is_on(settings: Settings) -> bool:
+    """Whether loads are held where the machine has no room: by itself only on the machine of the target."""
+    if settings.gate == "auto":
+        url = urlsplit(settings.target)
+        return Address(url.hostname or "", url.port or 0).loopback
+    return settings.gate == "on"
 
 
 def target_of(settings: Settings) -> Target:

@@ -18,6 +18,7 @@
     │   └── TargetCut         the answer broke off after its head
     ├── JobCancelled          the job was cancelled while somebody read its answer
     ├── JobFailed             the job failed after its answer had begun, or before it could
+    ├── NeverFits             the job's model can never be loaded on this machine
     ├── ReaderCut             a reader fell so far behind that its bytes were given up
     └── InternalError         foreman made a mistake, and has logged it
 
@@ -204,6 +205,12 @@ class JobFailed(ForemanError):
     def __init__(self, message: str, reason: str = "job_failed") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class NeverFits(ForemanError):
+    """What the job needs is more than this machine has; the message has the figures."""
+
+    code = "never_fits"
 
 
 class ReaderCut(ForemanError):

@@ -19,6 +19,7 @@ from foreman.core.submission import Submission
 from foreman.engine.clock import Clock, millis
 from foreman.engine.events import Events
 from foreman.engine.forecast import Forecast
+from foreman.engine.gate import Gate
 from foreman.engine.intake import Intake, Ticket
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.poller import Poller
@@ -56,11 +57,20 @@ class Engine:
     """One queue, one worker, one target. `start`, then `run` until `drain` has returned."""
 
     def __init__(
-        self, store: Store, target: Target, poller: Poller, worker: Worker, jobs: LiveJobs, clock: Clock, rules: Rules
+        self,
+        store: Store,
+        target: Target,
+        poller: Poller,
+        worker: Worker,
+        gate: Gate,
+        jobs: LiveJobs,
+        clock: Clock,
+        rules: Rules,
     ) -> None:
         self.store = store
         self.target = target
         self.poller = poller
+        self.gate = gate
         self.jobs = jobs
         self.clock = clock
         self._worker = worker
@@ -80,7 +90,7 @@ class Engine:
         self._stopping = asyncio.Event()
         self.forecast = Forecast(store, jobs, clock, self._preferred)
         self.events = Events(millis(clock))
-        jobs.changed = self._changed
+        jobs.changed = gate.changed = self._changed
         self.started_at = clock.time()
         poller.came_back = jobs.wake.set
 
@@ -101,6 +111,7 @@ class Engine:
             self.jobs.adopt(job, request)
         self._worker.history = self.forecast.history = History(await self.store.samples())
         self._worker.paused = await self.store.paused()
+        await self.gate.headroom.start()
         if self.jobs.depth.total:
             log_event(
                 log,
@@ -116,7 +127,7 @@ class Engine:
         """Work until drained. An error in any part ends all of it: better a restart than a part that stands still."""
         async with asyncio.TaskGroup() as group:
             trouble = self._worker.trouble.watch(self.store, self.clock)
-            parts = (self.poller.run(), self._forget(), self._watch_store(), trouble)
+            parts = (self.poller.run(), self.gate.run(), self._forget(), self._watch_store(), trouble)
             aside = [group.create_task(part) for part in parts]
             await group.create_task(self._worker.run())
             for task in aside:
@@ -175,7 +186,8 @@ class Engine:
 
     def _changed(self, live: Live) -> None:
         self.forecast.changed()
-        self.events.publish(live)
+        self.gate.heard(live)
+        self.events.publish(live, self.gate.hold(live.key, live.override))
 
     @property
     def paused(self) -> bool:

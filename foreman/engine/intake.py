@@ -19,6 +19,7 @@ from foreman.core.errors import (
     JobCancelled,
     JobFailed,
     JobNotFound,
+    NeverFits,
     QueueFull,
     StorageFailed,
     StorageFull,
@@ -285,7 +286,7 @@ class Intake:
             raise IdempotencyConflict(f"this Idempotency-Key was used for another request, job {job.id}", job.id)
         try:
             return dataclasses.replace(await self.ticket(job.id), joined=True)
-        except (JobCancelled, JobFailed, TargetError) as error:
+        except (JobCancelled, JobFailed, NeverFits, TargetError) as error:
             relay = self._jobs.relay()
             relay.finish(error)
             return Ticket(job.id, job.path, job.attempts, relay, None, joined=True)
@@ -299,6 +300,8 @@ def failure_of(job: Job) -> ForemanError:
     """What a reader is told of a finished job that left no whole answer."""
     if job.state is JobState.CANCELLED:
         return JobCancelled(job.error or "the job was cancelled")
+    if job.error_code == NeverFits.code:
+        return NeverFits(job.error or "")
     if job.error_code in BEFORE_THE_ANSWER:
         return BEFORE_THE_ANSWER[job.error_code](job.error or "")
     return JobFailed(job.error or "the answer was too long to be kept", job.error_code or "not_kept")

@@ -53,9 +53,7 @@ Row = tuple[Any, ...]
 def job_of(row: Row) -> Job:
     """A Job from a row of sql.COLUMNS."""
     seq, id_, state, lane, model, load_key, path, mode, *rest = row
-    client, attempts, max_attempts, not_before, cancel_requested, *told, stats, retry_of, kept, idem_key, override = (
-        rest
-    )
+    client, attempts, max_attempts, not_before, cancel, *told, stats, retry_of, kept, idem_key, override = rest
     tail: list[Any] = [*told, _stats(stats), retry_of, bool(kept), idem_key, override]
     return Job(
         seq, id_, JobState(state), lane, model, LoadKey.parse(load_key), path, Mode(mode),

@@ -21,6 +21,7 @@ from foreman.core.job import FINISHED, Chosen, Claim, HandBack, Hot, JobState, N
 from foreman.core.residency import Residency, hot
 from foreman.engine.attempt import Attempt, Result
 from foreman.engine.clock import Clock, millis
+from foreman.engine.gate import Gate
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.patience import Limits
 from foreman.engine.poller import SWAP_SECONDS, Poller
@@ -50,7 +51,7 @@ class Worker:
     """Runs one job at a time until `stop`."""
 
     def __init__(
-        self, store: Store, target: Target, poller: Poller, jobs: LiveJobs, clock: Clock, limits: Limits
+        self, store: Store, target: Target, poller: Poller, jobs: LiveJobs, clock: Clock, limits: Limits, gate: Gate
     ) -> None:
         self._store = store
         self._target = target
@@ -58,6 +59,7 @@ class Worker:
         self._jobs = jobs
         self._clock = clock
         self._limits = limits
+        self._gate = gate
         self._stop_asked = asyncio.Event()
         self._pause = asyncio.Event()  # never set: only waited for
         self.paused = False  # no job is begun
@@ -125,9 +127,8 @@ class Worker:
                 if self._stopping():
                     return None
                 due = await self._persist(self._store.next_due)
-                await self._rest(
-                    None if due is None else min(max(0.0, due / 1000 - self._clock.time()), RECHECK_SECONDS)
-                )
+                pause = None if due is None else min(max(0.0, due / 1000 - self._clock.time()), RECHECK_SECONDS)
+                await self._rest(self._gate.pause(pause))
             if self._handed is not None:
                 start, self._handed = self._handed, None
                 return start
@@ -161,7 +162,7 @@ class Worker:
         if not self._jobs.depth.matches(preferred):
             await self._poller.look(max_age=SWAP_SECONDS)
             preferred = self.hot()
-        return preferred
+        return await self._gate.admits(preferred)
 
     def hot(self) -> Hot:
         """What the target holds, as far as it is known."""
@@ -302,7 +303,7 @@ class Worker:
         if not self._goes_on():
             return None
         preferred = self.hot()
-        return preferred if self._jobs.depth.matches(preferred) else None
+        return self._gate.closed(preferred) if self._jobs.depth.matches(preferred) else None
 
     async def _persist(self, write: Callable[[], Awaitable[T]]) -> T:
         """A write that must not be lost: tried again until the store takes it."""

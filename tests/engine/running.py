@@ -137,7 +137,7 @@ class Running:
 async def running(stub: StubOllama, db: Path, **settings: Any) -> AsyncIterator[Running]:
     """An engine that has had its one look at the target."""
     clock = Watched()
-    chosen = Settings(**{"target": stub.url, "db": db, "poll_seconds": 3600.0, **settings})
+    chosen = Settings(**{"gate": "off", "target": stub.url, "db": db, "poll_seconds": 3600.0, **settings})
     async with engine_of(chosen, clock) as engine:
         work = Running(engine, stub, clock, db)
         await engine.start()

@@ -44,7 +44,7 @@ def fronts(stub: StubOllama, tmp_path: Path) -> Fronts:
 
     @asynccontextmanager
     async def serving(**settings: Any) -> AsyncIterator[Front]:
-        chosen = Settings(**{"target": stub.url, "db": tmp_path / "foreman.db", **settings})
+        chosen = Settings(**{"gate": "off", "target": stub.url, "db": tmp_path / "foreman.db", **settings})
         async with engine_of(chosen, SystemClock()) as engine:
             await engine.start()
             app = application(chosen, engine, Guard((), (), None))

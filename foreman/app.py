@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from foreman.config import Settings, read_api_key
+from foreman.config import Settings
 from foreman.core.addresses import Address
 from foreman.core.gate import Thresholds
 from foreman.core.residency import Swap
@@ -26,6 +26,7 @@ from foreman.engine.relay import Budget
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.target import Target
 from foreman.engine.worker import Worker
+from foreman.keyfile import read_api_key
 from foreman.log import log_event
 from foreman.web.guard import Guard
 from foreman.web.server import application, listening

@@ -1,6 +1,4 @@
 import dataclasses
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,13 +11,10 @@ from foreman.config import (
     check_exposure,
     default_db,
     load,
-    read_api_key,
 )
 from foreman.core.addresses import Address
 from foreman.core.errors import ConfigError
 from foreman.core.units import GIB, MIB
-
-KEY = "0123456789abcdef"
 
 # The names and defaults that users were promised; a change here is a change for them.
 PROMISED: dict[str, object] = {
@@ -314,49 +309,3 @@ def test_listening_to_others_needs_a_key_or_a_loud_word() -> None:
         check_exposure(open_to_all)
     check_exposure(dataclasses.replace(open_to_all, insecure_no_auth=True))
     check_exposure(dataclasses.replace(open_to_all, api_key_file=Path("key")))
-
-
-def key_file(tmp_path: Path, content: bytes, mode: int = 0o600) -> Path:
-    path = tmp_path / "key"
-    path.write_bytes(content)
-    path.chmod(mode)
-    return path
-
-
-@pytest.mark.parametrize("content", [KEY, f"{KEY}\n", f"  {KEY} \r\nsecond line\n"])
-def test_the_key_is_the_first_line(content: str, tmp_path: Path) -> None:
-    assert read_api_key(key_file(tmp_path, content.encode())) == KEY
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o666])
-def test_a_key_file_open_to_others_is_refused(mode: int, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="chmod 600"):
-        read_api_key(key_file(tmp_path, KEY.encode(), mode))
-
-
-@pytest.mark.parametrize("content", [b"", b"\n" + KEY.encode(), KEY[:-1].encode(), b"   \n"])
-def test_a_short_or_missing_key_is_refused(content: bytes, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="at least 16 characters") as caught:
-        read_api_key(key_file(tmp_path, content))
-    assert KEY[:-1] not in str(caught.value)
-
-
-@pytest.mark.parametrize("content", [f"{KEY} {KEY}".encode(), f"{KEY}é".encode(), KEY.encode() + b"\0"])
-def test_a_key_that_fits_in_no_header_is_refused(content: bytes, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="visible ASCII"):
-        read_api_key(key_file(tmp_path, content))
-
-
-def test_a_key_file_is_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="No such file"):
-        read_api_key(tmp_path / "none")
-    with pytest.raises(ConfigError, match="Is a directory"):
-        read_api_key(tmp_path)
-    os.mkfifo(tmp_path / "pipe", 0o600)
-    with pytest.raises(ConfigError, match="is not a file"):
-        read_api_key(tmp_path / "pipe")
-
-
-def test_a_key_file_made_by_the_shell_works(tmp_path: Path) -> None:
-    subprocess.run(["sh", "-c", "umask 077; od -An -tx1 -N16 /dev/urandom | tr -d ' ' > key"], cwd=tmp_path, check=True)
-    assert len(read_api_key(tmp_path / "key")) == 32

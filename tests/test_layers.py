@@ -18,11 +18,12 @@ FUNCTION_LINES = 60
 FILE_LINES = 400
 
 # What each floor stands on. The first name that fits decides; `foreman` alone is the version.
-BASE = ("foreman.core", "foreman.kinds", "foreman.config", "foreman.log")
+BASE = ("foreman.core", "foreman.kinds", "foreman.config", "foreman.keyfile", "foreman.log")
 FLOORS: dict[str, tuple[str, ...]] = {
     "foreman.core": ("foreman.core",),
     "foreman.kinds": ("foreman.core",),
     "foreman.config": ("foreman.core", "foreman.kinds"),
+    "foreman.keyfile": ("foreman.core",),
     "foreman.log": ("foreman.core", "foreman.kinds", "foreman.config"),
     "foreman.engine": (*BASE, "foreman.engine"),
     "foreman.web": (*BASE, "foreman.engine", "foreman.web"),

@@ -16,8 +16,9 @@ from foreman.cli.client_flags import Ask
 from foreman.cli.table import Cell, table
 from foreman.cli.terminal import Piece, paint, printable, screen_columns, wants_colour, writable
 from foreman.cli.watch import Watch, exit_status
-from foreman.config import URL_ENV, Configured, read_api_key
+from foreman.config import URL_ENV, Configured
 from foreman.core.errors import ConfigError
+from foreman.keyfile import read_api_key
 
 PAGE: Final = 500
 

@@ -35,9 +35,10 @@ from foreman.kinds import (
     SECONDS,
     SWITCH,
     URL,
-    Kind,
+    Meta,
     one_of,
 )
+from foreman.kinds import described as _of
 
 ClientKeepAlive = Literal["own", "clamp", "respect"]
 Swap = Literal["exclusive", "target"]
@@ -54,23 +55,6 @@ CONFIG_ENV: Final = "FOREMAN_CONFIG"
 # Where the commands that ask a running foreman find it; no setting of the server.
 URL_ENV: Final = "FOREMAN_URL"
 DAY_SECONDS: Final = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """What a field of Settings says of itself beside its name, type and default."""
-
-    kind: Kind
-    meaning: str
-    low: float | None = None
-    high: float | None = None
-    default_text: str | None = None
-
-
-def _of(
-    kind: Kind, meaning: str, low: float | None = None, high: float | None = None, default_text: str | None = None
-) -> Mapping[str, Meta]:
-    return {"setting": Meta(kind, meaning, low, high, default_text)}
 
 
 def default_db(environ: Mapping[str, str], platform: str) -> Path:

@@ -3,7 +3,7 @@
 Which settings there are, and what they mean, is not known here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -23,6 +23,24 @@ class Kind:
     def show_limit(self, limit: float) -> str:
         """A bound as it stands in a sentence: `1`, `900 MiB`, `0.01 seconds`."""
         return f"{self.show(limit)} {self.unit}" if self.unit in ("seconds", "hours") else self.show(limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What a setting says of itself beside its name, type and default."""
+
+    kind: Kind
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    default_text: str | None = None
+
+
+def described(
+    kind: Kind, meaning: str, low: float | None = None, high: float | None = None, default_text: str | None = None
+) -> Mapping[str, Meta]:
+    """The metadata of a field that is a setting."""
+    return {"setting": Meta(kind, meaning, low, high, default_text)}
 
 
 def one_of(literal: object) -> Kind:

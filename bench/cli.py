@@ -24,8 +24,8 @@ from bench.scale import FULL, QUICK, Scale
 from bench.wire.connection import AnswerVoid
 from foreman.cli.serve import loop_factory
 from foreman.cli.terminal import writable
-from foreman.config import read_api_key
 from foreman.core.errors import ForemanError
+from foreman.keyfile import read_api_key
 
 INTERRUPTED: Final = 130
 QUICK_NOTE: Final = "This was a quick run: it shows that everything works, not how fast."

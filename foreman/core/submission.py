@@ -8,6 +8,7 @@ from foreman.core.errors import BadRequest
 from foreman.core.job import LoadKey, Mode, Payload
 
 KEY_LENGTH: Final = 255
+GATE: Final = "gate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class Submission:
 
     `hash` is that of the request as the client sent it, where it may be
     sent again: with an `idem_key`, or by an SDK that counts its retries (`again`: this is such a retry).
-    `not_before` is unix milliseconds, 0 for at once.
+    `not_before` is unix milliseconds, 0 for at once. `override` is `gate` where the gate is not to be heeded.
     """
 
     payload: Payload
@@ -29,6 +30,13 @@ class Submission:
     again: bool = False
     retry_of: str | None = None
     override: str | None = None
+
+
+def checked_override(value: object, where: str) -> str | None:
+    """What a job overrides: nothing, or the gate. `where` names the field or header. Raises BadRequest."""
+    if value is None or value == GATE:
+        return None if value is None else GATE
+    raise BadRequest(f"{where} must be {GATE}: there is nothing else to override")
 
 
 def request_hash(path: str, body: bytes) -> bytes:

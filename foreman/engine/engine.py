@@ -146,8 +146,8 @@ class Engine:
         self._check_open()
         return await self._intake.submit_many(submissions)
 
-    async def retry(self, job_id: str) -> Live:
-        """Submit a failed or cancelled job's request again, as a detached job of its own.
+    async def retry(self, job_id: str, override: str | None = None) -> Live:
+        """Submit a failed or cancelled job's request again, as a detached job of its own; what it overrides stays.
 
         Raises JobNotFound, JobFinished (where it is not finished, or done), and as `submit_many`.
         """
@@ -157,7 +157,8 @@ class Engine:
             raise JobNotFound(f"there is no job {job_id}")
         if job.state not in (JobState.FAILED, JobState.CANCELLED):
             raise JobFinished(f"job {job_id} is {job.state}: only failed and cancelled jobs can be tried again")
-        again = Submission(payload, job.load_key, job.client, Mode.DETACHED, retry_of=job_id)
+        override = override or job.override
+        again = Submission(payload, job.load_key, job.client, Mode.DETACHED, retry_of=job_id, override=override)
         (live,) = await self.submit_many([again])
         return live
 

@@ -111,6 +111,10 @@ class Gate:
         verdict = self._verdicts.get(str(load_key))
         return verdict if isinstance(verdict, Hold) else None
 
+    def holds(self) -> list[tuple[str, Hold]]:
+        """All load keys that are held, and why."""
+        return [(key, verdict) for key, verdict in self._verdicts.items() if isinstance(verdict, Hold)]
+
     @property
     def unknown(self) -> tuple[str, ...]:
         """What could not be looked at when a load was let pass the last time, in words."""

@@ -50,7 +50,7 @@ async def report(engine: Engine, status: str) -> dict[str, object]:
             "last_poll": poller.polled_at,
             "last_success": poller.succeeded_at,
             "models": len(poller.models.models),
-            "resident": [_runner(runner) for runner in poller.residency.runners],
+            "resident": [runner_view(runner) for runner in poller.residency.runners],
         },
         "queue": {
             "paused": engine.paused,
@@ -78,7 +78,7 @@ async def report(engine: Engine, status: str) -> dict[str, object]:
     }
 
 
-def _runner(runner: Runner) -> dict[str, object]:
+def runner_view(runner: Runner) -> dict[str, object]:
     return {
         "model": runner.name,
         "size": runner.size,

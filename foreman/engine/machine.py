@@ -11,9 +11,9 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from foreman.core.gate import Readings
 from foreman.core.programs import Program, foreign, ours, used
@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 FRESH_SECONDS: Final = 5.0
 # The load average forgets with this time.
 MINUTE: Final = 60.0
+
+
+T = TypeVar("T")
 
 
 class Reader(Protocol):
@@ -68,42 +71,41 @@ class SystemReader:
     def __init__(self, folder: Path, patterns: Sequence[str]) -> None:
         self._folder = folder
         self._patterns = tuple(patterns)
-        self._psutil = _psutil()
+        self._psutil: Any = None
+        self._missing: set[str] = set()
         self._before: tuple[float, dict[int, float]] | None = None
         self._own_load = 0.0
 
     def read(self, now: float) -> Readings:
-        available, total = self._memory()
-        free, size = self._disk()
-        programs = self._programs()
+        self._psutil = self._psutil or self._tried("psutil", lambda: importlib.import_module("psutil"))
+        memory = self._tried("memory", lambda: self._psutil.virtual_memory()) if self._psutil else None
+        programs = self._tried("programs", lambda: list(_processes(self._psutil))) if self._psutil else None
+        disk = self._tried("disk", lambda: shutil.disk_usage(self._folder))
         return Readings(
             at=now,
             cores=os.cpu_count(),
-            load=_load(),
+            load=self._tried("load", lambda: os.getloadavg()[0]),
             own_load=self._own(programs, now),
-            available=available,
-            total=total,
+            available=None if memory is None else int(memory.available),
+            total=None if memory is None else int(memory.total),
             unified=sys.platform == "darwin",
-            disk_free=free,
-            disk_total=size,
+            disk_free=None if disk is None else disk.free,
+            disk_total=None if disk is None else disk.total,
             foreign=None if programs is None else foreign(programs, self._patterns, os.getpid()),
         )
 
-    def _memory(self) -> tuple[int | None, int | None]:
-        if self._psutil is None:
-            return None, None
-        memory = self._psutil.virtual_memory()
-        return int(memory.available), int(memory.total)
-
-    def _disk(self) -> tuple[int | None, int | None]:
+    def _tried(self, what: str, look: Callable[[], T]) -> T | None:
+        """What a look gives, None where the system does not allow it; told once."""
         try:
-            usage = shutil.disk_usage(self._folder)
-        except OSError:
-            return None, None
-        return usage.free, usage.total
+            return look()
+        except (ImportError, OSError, *self._errors()) as error:
+            if what not in self._missing:
+                self._missing.add(what)
+                log_event(log, logging.WARNING, "reading_missing", "the machine does not tell", what=what, error=error)
+            return None
 
-    def _programs(self) -> list[Program] | None:
-        return None if self._psutil is None else list(_processes(self._psutil))
+    def _errors(self) -> tuple[type[Exception], ...]:
+        return () if self._psutil is None else (self._psutil.Error,)
 
     def _own(self, programs: list[Program] | None, now: float) -> float:
         """The part of the load average that foreman and the target make, as far as the readings lie close together."""
@@ -121,22 +123,6 @@ def damped(load: float, running: float, seconds: float) -> float:
     """A 1-minute load average after `seconds` more, in which `running` programs ran."""
     kept = math.exp(-seconds / MINUTE)
     return load * kept + running * (1 - kept)
-
-
-def _load() -> float | None:
-    try:
-        return os.getloadavg()[0]
-    except OSError:
-        return None
-
-
-def _psutil() -> Any:
-    """The library, or None where it is missing: then so are its readings."""
-    try:
-        return importlib.import_module("psutil")
-    except ImportError as error:
-        log_event(log, logging.WARNING, "psutil_missing", "memory and programs cannot be looked at", error=error)
-        return None
 
 
 def _processes(psutil: Any) -> Iterator[Program]:

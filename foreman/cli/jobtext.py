@@ -19,6 +19,7 @@ REASONS: Final = {
     "loaded": "model is loaded",
     "reload": "model loads again",
     "swap": "model is swapped",
+    "held": "is held",
     "delayed": "has its time",
     "paused": "queue is paused",
     "target_down": "target is down",
@@ -69,7 +70,8 @@ def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cel
 
 
 def reason(job: Json) -> str:
-    return REASONS.get(job["reason"] or "", job["reason"] or "-")
+    words = REASONS.get(job["reason"] or "", job["reason"] or "-")
+    return words if job["hold"] is None else f"{words}: {job['hold']['text']}"
 
 
 def page(job: Json) -> list[tuple[str, Cell]]:
@@ -101,6 +103,7 @@ def page(job: Json) -> list[tuple[str, Cell]]:
         ("error", f"{job['error']['code']}: {job['error']['message'] or ''}" if job["error"] else None),
         ("retry of", job["retry_of"]),
         ("kept", "yes" if job["kept"] else None),
+        ("overrides", f"the {job['override']}" if job["override"] else None),
     ]
     return [(name, value) for name, value in rows if value is not None]
 

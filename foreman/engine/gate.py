@@ -82,7 +82,7 @@ class Gate:
         keys = [key for key in self._jobs.depth.load_keys() if key not in preferred.load_keys]
         heavy = [key for key in keys if self._is_heavy(key)]
         if heavy:
-            await self._poller.look(max_age=SWAP_SECONDS)
+            await self._seen()
             heavy = [key for key in keys if self._is_heavy(key)]
         readings = await self.machine.readings() if heavy else Readings()
         verdicts = {key: (await self.look(key, readings))[1] for key in heavy}
@@ -155,6 +155,12 @@ class Gate:
 
     # -- inside
 
+    async def _seen(self) -> None:
+        """Know what the target has, and what it has loaded now."""
+        if self._poller.inventory is None and self._poller.reachable is not False:
+            await self._poller.refresh()
+        await self._poller.look(max_age=SWAP_SECONDS)
+
     def _is_heavy(self, load_key: str) -> bool:
         key, models = LoadKey.parse(load_key), self._poller.models
         remote = names.parse(key.model).is_cloud or models.is_remote(key.model)
@@ -195,6 +201,8 @@ class Gate:
 
     async def _refuse(self) -> None:
         """Fail the jobs of load keys that arrived and can never fit."""
+        if self._arrived and self._poller.inventory is None:
+            await self._seen()
         while self._arrived:
             key = self._arrived.pop()
             self._known.add(key)

@@ -104,6 +104,47 @@ async def test_the_hottest_is_claimed_first_then_the_oldest(store: Store, hot: H
     assert await claimed(store, hot) == expected
 
 
+@pytest.mark.parametrize(
+    ("hot", "expected"),
+    [
+        (Hot(admitted=()), None),
+        (Hot(("b",), ("b",), ()), 2),
+        (Hot(("b",), ("b",), ("a",)), 2),
+        (Hot((), ("b",), ("a",)), 1),  # it is loaded with other options, and they were not admitted
+        (Hot((), ("b",), ("a", "b")), 2),
+        (Hot(admitted=("c", "none")), 3),
+    ],
+)
+async def test_a_claim_takes_only_what_is_loaded_or_admitted(store: Store, hot: Hot, expected: int | None) -> None:
+    await submit(store, "a", "b", "c")
+    assert await claimed(store, hot) == expected
+
+
+async def test_what_overrides_the_gate_need_not_be_admitted(store: Store) -> None:
+    await submit(store, "a", "b")
+    await store.submit(new_job(3, "a", override="gate"))
+    assert await claimed(store, Hot(admitted=())) == 3
+    job = await store.get(job_id(3))
+    assert job is not None
+    assert job.override == "gate"
+
+
+async def test_what_can_never_run_is_refused_as_a_whole(store: Store) -> None:
+    await submit(store, "a", "b", "a")
+    await store.submit(new_job(4, "a", override="gate"))
+    await store.submit(new_job(5, "a", not_before=9_000))
+    await store.submit(new_job(6, "a", (("num_ctx", 1),)))
+    await store.submit(new_job(7, "a", idem_key="k", req_hash=b"h"))
+    assert sorted(await store.refuse("a", "never_fits", "far too large", 50)) == [job_id(1), job_id(3), job_id(7)]
+    assert await store.refuse("a", "never_fits", "far too large", 60) == []
+    job = await store.get(job_id(1))
+    assert job is not None
+    assert (job.state, job.error_code, job.error, job.finished_at) == ("failed", "never_fits", "far too large", 50)
+    assert [await state(store, number) for number in (2, 4, 5, 6)] == [JobState.QUEUED] * 4
+    # The same request may be sent again with its key, and then override the gate.
+    assert (await store.submit(new_job(8, "a", idem_key="k", req_hash=b"h", override="gate"))).existing is None
+
+
 async def test_a_claim_carries_the_request(store: Store) -> None:
     body = os.urandom(100_000)
     payload = Payload("/v1/chat/completions", (("x-odd", "\udcff\x01"), ("accept", "*/*")), body)

@@ -71,7 +71,8 @@ def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cel
 
 def reason(job: Json) -> str:
     words = REASONS.get(job["reason"] or "", job["reason"] or "-")
-    return words if job["hold"] is None else f"{words}: {job['hold']['text']}"
+    hold = job.get("hold")
+    return words if hold is None else f"{words}: {hold['text']}"
 
 
 def page(job: Json) -> list[tuple[str, Cell]]:
@@ -103,7 +104,7 @@ def page(job: Json) -> list[tuple[str, Cell]]:
         ("error", f"{job['error']['code']}: {job['error']['message'] or ''}" if job["error"] else None),
         ("retry of", job["retry_of"]),
         ("kept", "yes" if job["kept"] else None),
-        ("overrides", f"the {job['override']}" if job["override"] else None),
+        ("overrides", f"the {job['override']}" if job.get("override") else None),
     ]
     return [(name, value) for name, value in rows if value is not None]
 

@@ -98,14 +98,15 @@ class SystemReader:
         """What a look gives, None where the system does not allow it; told once."""
         try:
             return look()
-        except (ImportError, OSError, *self._errors()) as error:
+        except self._errors() as error:
             if what not in self._missing:
                 self._missing.add(what)
                 log_event(log, logging.WARNING, "reading_missing", "the machine does not tell", what=what, error=error)
             return None
 
     def _errors(self) -> tuple[type[Exception], ...]:
-        return () if self._psutil is None else (self._psutil.Error,)
+        known: tuple[type[Exception], ...] = (ImportError, OSError)
+        return known if self._psutil is None else (*known, self._psutil.Error)
 
     def _own(self, programs: list[Program] | None, now: float) -> float:
         """The part of the load average that foreman and the target make, as far as the readings lie close together."""

@@ -135,9 +135,10 @@ class Running:
 
 
 @asynccontextmanager
-async def running(stub: StubOllama, db: Path, reader: Reader | None = None, **settings: Any) -> AsyncIterator[Running]:
-    """An engine that has had its one look at the target; `reader` reads the machine."""
+async def running(stub: StubOllama, db: Path, **settings: Any) -> AsyncIterator[Running]:
+    """An engine that has had its one look at the target; a `reader` among the settings reads the machine."""
     clock = Watched()
+    reader: Reader | None = settings.pop("reader", None)
     chosen = Settings(**{"gate": "off", "target": stub.url, "db": db, "poll_seconds": 3600.0, **settings})
     async with engine_of(chosen, clock, reader) as engine:
         work = Running(engine, stub, clock, db)

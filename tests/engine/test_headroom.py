@@ -27,7 +27,7 @@ CACHE = 32 * 8 * (128 + 128) * 2
 
 @pytest.fixture
 async def work(stub: StubOllama, tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(stub, tmp_path / "foreman.db", FakeMachine(), gate="on") as work:
+    async with running(stub, tmp_path / "foreman.db", reader=FakeMachine(), gate="on") as work:
         yield work
 
 
@@ -72,11 +72,11 @@ async def test_the_next_forecast_is_what_it_took(work: Running) -> None:
 
 
 async def test_another_process_knows_what_loads_took(stub: StubOllama, tmp_path: Path) -> None:
-    async with running(stub, tmp_path / "foreman.db", FakeMachine(), gate="on") as work:
+    async with running(stub, tmp_path / "foreman.db", reader=FakeMachine(), gate="on") as work:
         await load(work, "llama3")
         await kept(work, 1)
     asked_before = len(stub.ledger.on(SHOW))
-    async with running(stub, tmp_path / "foreman.db", FakeMachine(), gate="on") as work:
+    async with running(stub, tmp_path / "foreman.db", reader=FakeMachine(), gate="on") as work:
         found = await candidate(work, LLAMA)
         assert (found.memory, found.least, found.basis) == (4_700_000_000, 0, "it took 4.7 GB the last time")
         assert len(stub.ledger.on(SHOW)) == asked_before

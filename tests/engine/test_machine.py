@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -59,7 +58,7 @@ async def test_a_slow_look_holds_up_nobody_and_is_shared() -> None:
 
 
 @pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+def library(monkeypatch: pytest.MonkeyPatch) -> Any:
     """psutil as it answers, with a table of processes."""
 
     class Error(Exception):

@@ -18,7 +18,8 @@ TOLD = 200
 async def machine(request: web.Request) -> web.Response:
     engine, settings = request.app[ENGINE], request.app[SETTINGS]
     readings = await engine.gate.machine.readings()
-    await engine.poller.look(max_age=1.0)
+    if engine.poller.reachable is not False:
+        await engine.poller.look()
     view = {
         "gate": {"setting": settings.gate, "on": engine.gate.on},
         "readings": readings_view(readings),

@@ -11,7 +11,14 @@ from foreman.core.job import JobState
 Parser = TypeVar("Parser", bound=argparse.ArgumentParser)
 
 ASKING: Final = frozenset(
-    ("submit", "queue", "pause", "resume", *(f"jobs {word}" for word in ("list", "show", "watch", "cancel", "retry")))
+    (
+        "submit",
+        "queue",
+        "pause",
+        "resume",
+        "doctor",
+        *(f"jobs {word}" for word in ("list", "show", "watch", "cancel", "retry")),
+    )
 )
 
 EXIT_STATUSES: Final = """\

@@ -10,8 +10,9 @@ Rules:
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from foreman.core import names
@@ -86,7 +87,7 @@ class Gate:
             heavy = [key for key in keys if self._is_heavy(key)]
         readings = await self.machine.readings() if heavy else Readings()
         verdicts = {key: (await self.look(key, readings))[1] for key in heavy}
-        self._note(verdicts)
+        self._note({key: verdict for key, verdict in verdicts.items() if not self._all_override(key)})
         passing = [key for key in keys if isinstance(verdicts.get(key, Admit()), Admit)]
         for key in verdicts.keys() & passing:
             self.headroom.forget_kept(key)
@@ -191,13 +192,17 @@ class Gate:
         held = round(self._clock.time() - hold.since, 1)
         log_event(log, logging.INFO, "gate_released", "no longer held", load_key=key, how=how, held_seconds=held)
 
+    def _all_override(self, key: str) -> bool:
+        """Whether nothing waits under this load key but jobs that override the gate."""
+        forced = sum(live.override is not None for live in self._waiting(key))
+        return 0 < forced == self._jobs.depth.of(key)
+
     def _tell(self, key: str) -> None:
-        for live in self._waiting(key):
+        for live in list(islice(self._waiting(key), TOLD)):
             self.changed(live)
 
-    def _waiting(self, key: str) -> Iterable[Live]:
-        waiting = [live for live in self._jobs if live.state is JobState.QUEUED and str(live.key) == key]
-        return waiting[:TOLD]
+    def _waiting(self, key: str) -> Iterator[Live]:
+        return (live for live in self._jobs if live.state is JobState.QUEUED and str(live.key) == key)
 
     async def _refuse(self) -> None:
         """Fail the jobs of load keys that arrived and can never fit."""

@@ -87,7 +87,7 @@ class SystemReader:
             load=self._tried("load", lambda: os.getloadavg()[0]),
             own_load=self._own(programs, now),
             available=None if memory is None else int(memory.available),
-            total=None if memory is None else int(memory.total),
+            total=self._tried("all memory", _all_memory) if memory is None else int(memory.total),
             unified=sys.platform == "darwin",
             disk_free=None if disk is None else disk.free,
             disk_total=None if disk is None else disk.total,
@@ -105,7 +105,7 @@ class SystemReader:
             return None
 
     def _errors(self) -> tuple[type[Exception], ...]:
-        known: tuple[type[Exception], ...] = (ImportError, OSError)
+        known: tuple[type[Exception], ...] = (ImportError, OSError, ValueError)
         return known if self._psutil is None else (*known, self._psutil.Error)
 
     def _own(self, programs: list[Program] | None, now: float) -> float:
@@ -118,6 +118,10 @@ class SystemReader:
             self._own_load = damped(self._own_load, used(self._before[1], mine) / elapsed, elapsed)
         self._before = now, mine
         return self._own_load
+
+
+def _all_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def damped(load: float, running: float, seconds: float) -> float:

@@ -260,8 +260,7 @@ LOAD = Candidate(Kind.LOAD, "llama3:70b", memory=43 * GB, least=40 * GB)
         (
             Readings(total=32 * GB),
             None,
-            "next: llama3:70b needs at least 40 GB of memory, and this machine has 32 GB, of which 4 GB are kept free"
-            + ": refused",
+            NEVER,
         ),
     ],
 )

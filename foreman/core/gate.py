@@ -139,6 +139,17 @@ def judge(candidate: Candidate, readings: Readings, thresholds: Thresholds) -> V
     return Admit(tuple(unknown))
 
 
+def missing(readings: Readings) -> tuple[str, ...]:
+    """What could not be read, in words."""
+    absent = {
+        "what other programs do is not known": readings.foreign is None,
+        "the free memory is not known": readings.available is None,
+        "the free disk space is not known": readings.disk_free is None,
+        "the load is not known": readings.load_per_core is None,
+    }
+    return tuple(words for words, is_missing in absent.items() if is_missing)
+
+
 def timed(verdict: Verdict, earlier: Verdict | None, now: float, next_look: float) -> Verdict:
     """The verdict with the times of a hold: one that goes on began when it began, whatever its cause is now."""
     if not isinstance(verdict, Hold):

@@ -202,7 +202,8 @@ class Gate:
             self.changed(live)
 
     def _waiting(self, key: str) -> Iterator[Live]:
-        return (live for live in self._jobs if live.state is JobState.QUEUED and str(live.key) == key)
+        wanted = LoadKey.parse(key)
+        return (live for live in self._jobs if live.state is JobState.QUEUED and live.key == wanted)
 
     async def _refuse(self) -> None:
         """Fail the jobs of load keys that arrived and can never fit."""

@@ -72,11 +72,13 @@ class Headroom:
         shape = Shape() if seen is not None else await self._shape(model)
         usable = readings.total if unified else self._card
         expected = forecast(key, model.size, shape, seen, self._automatic or automatic_context(usable, unified))
-        self._expected[str(key)] = expected
+        memory = on_this_memory(expected.size, seen, self._card, unified=unified)
+        if memory is not None:
+            self._expected[str(key)] = expected
         return Candidate(
             Kind.LOAD,
             key.model,
-            memory=on_this_memory(expected.size, seen, self._card, unified=unified),
+            memory=memory,
             least=on_this_memory(expected.least, seen, self._card, unified=unified),
             gives_back=sum(_held(runner, unified) for runner in workers(self._poller.residency, self._poller.models)),
             basis=expected.text,

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from foreman.core.gate import Admit, Candidate, Hold, Readings, Refuse, Thresholds, Verdict, free_after
+from foreman.core.gate import Admit, Candidate, Hold, Readings, Refuse, Thresholds, Verdict, free_after, missing
 from foreman.core.headroom import LoadSeen
 from foreman.core.units import gigabytes
 from foreman.engine.engine import Engine
@@ -25,7 +25,7 @@ async def machine(request: web.Request) -> web.Response:
         "readings": readings_view(readings),
         "thresholds": thresholds_view(engine.gate.thresholds, settings.foreign_processes),
         "resident": [runner_view(runner) for runner in engine.poller.residency.runners],
-        "unknown": list(engine.gate.unknown),
+        "unknown": list(dict.fromkeys((*missing(readings), *engine.gate.unknown))),
         "held": [{"load_key": key, **hold_view(hold)} for key, hold in engine.gate.holds()],
         "next": await _next(engine, readings),
     }

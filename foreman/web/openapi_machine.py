@@ -71,7 +71,7 @@ MACHINE_SCHEMAS: Final[dict[str, Schema]] = {
                 }
             ),
             "resident": array({"type": "object"}, description="the models that the target shows as loaded"),
-            "unknown": array(TEXT, description="what could not be looked at when a load was let pass"),
+            "unknown": array(TEXT, description="what cannot be looked at, in words"),
             "held": array(record({"load_key": TEXT, **_HOLD})),
             "next": or_null(_NEXT),
         }

@@ -5,7 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreman.core.gate import Admit, Candidate, Cause, Hold, Kind, Readings, Refuse, Thresholds, Verdict, judge, timed
+from foreman.core.gate import (
+    Admit,
+    Candidate,
+    Cause,
+    Hold,
+    Kind,
+    Readings,
+    Refuse,
+    Thresholds,
+    Verdict,
+    judge,
+    missing,
+    timed,
+)
 
 GB = 10**9
 QUIET = Readings(
@@ -109,6 +122,13 @@ def test_a_missing_reading_holds_what_writes_models(missing: str, kind: Kind) ->
     assert isinstance(verdict, Hold)
     assert verdict.cause is Cause.READING
     assert "not known" in verdict.text
+
+
+def test_what_is_missing_is_said_in_the_words_of_the_verdict() -> None:
+    assert missing(QUIET) == ()
+    verdict = judge(LOAD, Readings(), LIMITS)
+    assert isinstance(verdict, Admit)
+    assert verdict.unknown == missing(Readings())
 
 
 def test_a_pull_does_not_ask_for_memory() -> None:

@@ -1,6 +1,7 @@
 """The gate of a real process that reads the real machine: thresholds that no machine meets make it hold."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -112,18 +113,19 @@ async def test_the_command_line_shows_holds_forces_jobs_and_tells_of_past_loads(
         held = (await run(foreman, tmp_path, "submit", "qwen3:8b", "why")).out.strip()
         await shown(foreman, held, "held")
         assert "is held: qwen3:8b waits for disk space" in (await run(foreman, tmp_path, "queue")).out
-        forced = await run(foreman, tmp_path, "submit", "--force", "--wait", "llama3", "why")
-        assert forced.status == 0
-        await foreman.event("model_size")
+        for count, model in enumerate(("llama3", "qwen3:8b", "llama3"), 1):
+            forced = await run(foreman, tmp_path, "submit", "--force", "--wait", model, "why")
+            assert forced.status == 0
+            await foreman.event("model_size", count)
         told = await run(foreman, tmp_path, "doctor", "--forecast")
-        head, row, summary = told.out.splitlines()
+        head, last, estimated, first, summary = told.out.splitlines()
         assert head.split() == ["LOADED", "LOAD", "KEY", "EXPECTED", "TOOK", "ERROR", "FROM"]
-        assert "llama3:latest" in row
-        assert "4.7 GB" in row
-        assert row.endswith("an estimate")
-        assert summary.startswith("from an estimate: 1, median +")
-        (load,) = (await run(foreman, tmp_path, "doctor", "--forecast", "--json")).json()["forecasts"]
-        assert load["size"] == 4_700_000_000
+        assert re.search(r" llama3:latest +4.7 GB +4.7 GB +\+0.0 % +the last load$", last)
+        assert re.search(r" qwen3:8b +6.5 GB +5.2 GB +\+25.8 % +an estimate$", estimated)
+        assert first.endswith(("-", "an estimate"))
+        assert summary.startswith("from the last load: 1, median +0.0 %, +0.0 % to +0.0 %; from an estimate: ")
+        loads = (await run(foreman, tmp_path, "doctor", "--forecast", "--json")).json()["forecasts"]
+        assert [load["size"] for load in loads] == [4_700_000_000, 5_200_000_000, 4_700_000_000]
 
 
 @pytest.mark.parametrize("value", ["perhaps", "1"])

@@ -18,7 +18,7 @@ from typing import Final
 from foreman.core import names
 from foreman.core.errors import NeverFits, StorageFailed, StorageFull
 from foreman.core.gate import Admit, Candidate, Hold, Readings, Refuse, Thresholds, Verdict, judge, timed
-from foreman.core.job import Hot, JobState, LoadKey
+from foreman.core.job import ACTIVE, Hot, JobState, LoadKey
 from foreman.core.residency import Swap, is_heavy
 from foreman.engine.clock import Clock, millis
 from foreman.engine.headroom import Headroom
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 5.0
 # While a job runs, the machine is read so often, to know which part of its load is foreman's own.
 SAMPLE_SECONDS: Final = 15.0
+# So many load keys are remembered as fitting; clients may think of any number.
+REMEMBERED: Final = 10_000
 # So many jobs of a load key are told to followers when it is held or released.
 TOLD: Final = 100
 
@@ -68,6 +70,7 @@ class Gate:
         self._arrived: set[str] = set()
         self._known: set[str] = set()
         self._due = asyncio.Event()
+        self._sampled_at = float("-inf")
         self.changed: Callable[[Live], None] = lambda _: None
         poller.looked = self._due.set
 
@@ -128,6 +131,14 @@ class Gate:
         verdict = judge(candidate, readings, self.thresholds)
         return candidate, timed(verdict, self._verdicts.get(load_key), now, now + LOOK_SECONDS)
 
+    async def ask(self, candidate: Candidate, earlier: Verdict | None = None) -> Verdict:
+        """What the machine says to any other heavy start; `earlier` is what it said to the same one before."""
+        if not self.on:
+            return Admit()
+        verdict = judge(candidate, await self.machine.readings(), self.thresholds)
+        now = self._clock.time()
+        return timed(verdict, earlier, now, now + LOOK_SECONDS)
+
     def is_heavy(self, load_key: str) -> bool:
         """Whether a job of this load key would have something loaded."""
         return self._is_heavy(load_key)
@@ -140,6 +151,8 @@ class Gate:
         if live.state is JobState.QUEUED and key not in self._known:
             self._arrived.add(key)
             self._due.set()
+        if live.state in ACTIVE and self._sample_due():
+            self._due.set()
         if key in self._verdicts and not self._jobs.depth.wants(key):
             self._note({other: verdict for other, verdict in self._verdicts.items() if other != key})
 
@@ -151,10 +164,16 @@ class Gate:
                 await self.headroom.observe()
                 await self._refuse()
             busy = self.on and self._jobs.running is not None
-            if not await self._clock.wait(self._due, SAMPLE_SECONDS if busy else None):
+            if busy and self._sample_due():
+                self._sampled_at = self._clock.monotonic()
                 await self.machine.readings()
+            await self._clock.wait(self._due, SAMPLE_SECONDS if busy else None)
 
     # -- inside
+
+    def _sample_due(self) -> bool:
+        """Whether the machine was not read for a while: between two reads it is known what used its processors."""
+        return self._clock.monotonic() - self._sampled_at >= SAMPLE_SECONDS
 
     async def _seen(self) -> None:
         """Know what the target has, and what it has loaded now."""
@@ -211,6 +230,8 @@ class Gate:
             await self._seen()
         while self._arrived:
             key = self._arrived.pop()
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
             self._known.add(key)
             if not self._is_heavy(key):
                 continue

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from foreman.core.errors import NeverFits
-from foreman.core.gate import Cause, Hold
+from foreman.core.gate import Admit, Candidate, Cause, Hold, Kind
 from foreman.core.job import JobState, LoadKey, Mode
 from foreman.engine import machine
 from foreman.engine.clock import millis
 from foreman.engine.live import Live
-from foreman.testing import StubOllama
+from foreman.testing import StubModel, StubOllama
 from tests.engine.fake_machine import GB, FakeMachine
 from tests.engine.running import GENERATE, PATIENCE, Running, answer, asked, ended, running
 from tests.engine.serving import until
@@ -129,7 +129,7 @@ async def test_the_same_model_with_other_options_is_looked_at_too(work: Running,
 
 
 async def test_what_fits_passes_what_does_not(stub: StubOllama, machines: Machines, fake: FakeMachine) -> None:
-    stub.library.add(type(stub.library.newest_first()[0]).parse(LARGE))
+    stub.library.add(StubModel.parse(LARGE))
     async with machines() as work:
         await work.warm()
         fake.becomes(available=20 * GB)
@@ -277,11 +277,10 @@ async def test_a_model_that_was_left_loaded_passes_and_is_only_pinned(
 
 
 async def test_what_runs_elsewhere_and_what_is_not_there_pass_unseen(work: Running, fake: FakeMachine) -> None:
-    fake.becomes(**BUSY)
-    reads = fake.reads
+    fake.becomes(**BUSY, foreign=("ollama pull x",), available=0)
     await ended(await detached(work, "cloud", "glm-4.6:cloud"))
     await ended(await detached(work, "gone", "gone:latest"))
-    assert fake.reads == reads
+    assert work.engine.gate.holds() == []
 
 
 async def test_a_gate_that_is_off_asks_nothing_and_keeps_nothing(
@@ -353,3 +352,61 @@ async def test_a_held_job_keeps_its_place_when_its_client_leaves_and_comes_back(
         await ticket.live.ended.wait()
     assert work.engine.gate.holds() == []
     await work.settled()
+
+
+async def test_a_load_beside_a_pull_is_held(work: Running, fake: FakeMachine) -> None:
+    fake.becomes(foreign=("ollama pull llama3:70b",))
+    swap = await detached(work, "swap", "qwen3:8b")
+    (hold,) = await held(work, Cause.FOREIGN)
+    assert hold.text == "qwen3:8b waits for other programs: ollama pull llama3:70b"
+    fake.becomes(foreign=())
+    look_again(work)
+    await ended(swap)
+
+
+async def test_two_large_models_together_are_held_apart(
+    stub: StubOllama, machines: Machines, fake: FakeMachine
+) -> None:
+    """The first is foreman's own and goes before the second comes; the other one is another program's and stays."""
+    for text in (LARGE, "qwen2.5:72b=47000000000"):
+        stub.library.add(StubModel.parse(text))
+    async with machines() as work:
+        await work.warm()  # which shows that the target gives 4096 tokens
+        await ended(await detached(work, "first", "llama3.1:70b"))
+        await work.rests()
+        fake.becomes(available=10 * GB)  # of 96: 40 are the first's, and 46 somebody else's
+        second = await detached(work, "second", "qwen2.5:72b")
+        (hold,) = await held(work, Cause.MEMORY)
+        assert hold.there == 46 * GB
+        fake.becomes(available=56 * GB)  # the other program has ended
+        look_again(work)
+        await ended(second)
+        assert stub.ledger.unloads == ["llama3:latest", "llama3.1:70b"]
+
+
+async def test_other_heavy_starts_are_judged_by_the_same_rule(work: Running, fake: FakeMachine) -> None:
+    pull = Candidate(Kind.PULL, "llama3:70b", disk=80 * GB)
+    assert await work.engine.gate.ask(pull) == Admit()
+    fake.becomes(disk_free=100 * GB)
+    first = await work.engine.gate.ask(pull)
+    assert isinstance(first, Hold)
+    assert first.since < first.next_look
+    fake.becomes(disk_free=None)
+    then = await work.engine.gate.ask(pull, first)
+    assert isinstance(then, Hold)
+    assert (then.cause, then.since) == (Cause.READING, first.since)
+    work.engine.gate.on = False
+    assert await work.engine.gate.ask(pull) == Admit()
+
+
+async def test_the_machine_is_read_while_a_job_runs(work: Running, fake: FakeMachine) -> None:
+    """Without it nobody could tell afterwards which part of the load was foreman's own."""
+    assert fake.reads >= 1
+    work.engine.gate._sampled_at = float("-inf")
+    reads = fake.reads
+    first, second = await work.lined_up("first", "second")
+    async with asyncio.timeout(PATIENCE):
+        await until(lambda: fake.reads > reads)
+    work.stub.release(GENERATE)
+    assert await answer(first)
+    assert await answer(second)

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 5.0
 # While a job runs, the machine is read so often, to know which part of its load is foreman's own.
 SAMPLE_SECONDS: Final = 15.0
+# So many load keys are judged at a time, those that wait longest.
+JUDGED: Final = 200
 # So many load keys are remembered as fitting; clients may think of any number.
 REMEMBERED: Final = 10_000
 # So many jobs of a load key are told to followers when it is held or released.
@@ -67,8 +69,10 @@ class Gate:
         self._swap = swap
         self._verdicts: dict[str, Verdict] = {}
         self._unknown: tuple[str, ...] = ()
+        self._unread = False  # the store did not say who waits
         self._arrived: set[str] = set()
         self._known: set[str] = set()
+        self._forced: set[Live] = set()  # those that wait and override the gate
         self._due = asyncio.Event()
         self._sampled_at = float("-inf")
         self.changed: Callable[[Live], None] = lambda _: None
@@ -83,7 +87,7 @@ class Gate:
         """What the next claim should prefer, with the load keys that may be begun though they are not loaded."""
         if not self.on:
             return preferred
-        keys = [key for key in self._jobs.depth.load_keys() if key not in preferred.load_keys]
+        keys = await self._others(preferred)
         heavy = [key for key in keys if self._is_heavy(key)]
         if heavy:
             await self._seen()
@@ -96,13 +100,26 @@ class Gate:
             self.headroom.forget_kept(key)
         return replace(preferred, admitted=tuple(passing))
 
+    async def _others(self, preferred: Hot) -> list[str]:
+        """The load keys of ready jobs that are not loaded, the one that waits longest first."""
+        self._unread = False
+        if all(key in preferred.load_keys for key in self._jobs.depth.load_keys()):
+            return []
+        try:
+            ready = await self._store.ready_keys(JUDGED, millis(self._clock))
+        except StorageFailed as error:
+            log_event(log, logging.WARNING, "gate_unread", "who waits could not be read", error=error)
+            self._unread = True
+            return []
+        return [key for key in ready if key not in preferred.load_keys]
+
     def closed(self, preferred: Hot) -> Hot:
         """What a claim without a look at the machine may take: only what is loaded."""
         return replace(preferred, admitted=()) if self.on else preferred
 
     def pause(self, seconds: float | None) -> float | None:
         """How long to wait where nothing may be begun: not beyond the next look at what is held."""
-        if not any(isinstance(verdict, Hold) for verdict in self._verdicts.values()):
+        if not self._unread and all(isinstance(verdict, Admit) for verdict in self._verdicts.values()):
             return seconds
         return LOOK_SECONDS if seconds is None else min(seconds, LOOK_SECONDS)
 
@@ -113,7 +130,8 @@ class Gate:
         if not self._verdicts or override is not None:
             return None
         verdict = self._verdicts.get(str(load_key))
-        return verdict if isinstance(verdict, Hold) else None
+        # A job that overrides the gate may have had it loaded meanwhile.
+        return verdict if isinstance(verdict, Hold) and self._is_heavy(str(load_key)) else None
 
     def holds(self) -> list[tuple[str, Hold]]:
         """All load keys that are held, and why."""
@@ -148,6 +166,8 @@ class Gate:
         if not self.on:
             return
         key = str(live.key)
+        if live.override is not None:
+            (self._forced.add if live.state is JobState.QUEUED else self._forced.discard)(live)
         if live.state is JobState.QUEUED and key not in self._known:
             self._arrived.add(key)
             self._due.set()
@@ -207,13 +227,16 @@ class Gate:
                 log_event(log, logging.WARNING, "gate_blind", "a load passes unseen", unknown="; ".join(self._unknown))
 
     def _log_end(self, key: str, hold: Hold, new: Verdict | None) -> None:
-        how = "gone" if new is None else "admitted" if isinstance(new, Admit) else "refused"
+        if new is None:
+            how = "loaded" if self._jobs.depth.wants(key) else "gone"
+        else:
+            how = "admitted" if isinstance(new, Admit) else "refused"
         held = round(self._clock.time() - hold.since, 1)
         log_event(log, logging.INFO, "gate_released", "no longer held", load_key=key, how=how, held_seconds=held)
 
     def _all_override(self, key: str) -> bool:
         """Whether nothing waits under this load key but jobs that override the gate."""
-        forced = sum(live.override is not None for live in self._waiting(key))
+        forced = sum(str(live.key) == key for live in self._forced)
         return 0 < forced == self._jobs.depth.of(key)
 
     def _tell(self, key: str) -> None:

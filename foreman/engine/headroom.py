@@ -32,7 +32,7 @@ from foreman.log import log_event
 
 log = logging.getLogger(__name__)
 
-# So many earlier loads are read at the start.
+# So many load keys are remembered.
 REMEMBERED: Final = 1000
 # Longer descriptions are read in a thread of their own.
 LONG: Final = 256 * 1024
@@ -60,6 +60,7 @@ class Headroom:
 
     def _learn(self, seen: LoadSeen) -> None:
         self._seen[seen.load_key] = seen
+        _bound(self._seen)
         self._card = max(self._card or 0, seen.size_vram)
         self._automatic = seen.automatic or self._automatic
 
@@ -75,6 +76,7 @@ class Headroom:
         memory = on_this_memory(expected.size, seen, self._card, unified=unified)
         if memory is not None:
             self._expected[str(key)] = expected
+            _bound(self._expected)
         return Candidate(
             Kind.LOAD,
             key.model,
@@ -149,6 +151,12 @@ class Headroom:
     def forget_kept(self, key: str) -> None:
         """It is about to be loaded: what it takes is to be kept anew."""
         self._kept.discard(key)
+
+
+def _bound(known: dict[str, Any]) -> None:
+    """Clients may think of any number of load keys: the oldest is forgotten."""
+    if len(known) > REMEMBERED:
+        del known[next(iter(known))]
 
 
 def _held(runner: Runner, unified: bool) -> int:

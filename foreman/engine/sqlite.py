@@ -181,6 +181,9 @@ class SqliteStore:
             return await asyncio.to_thread(lambda: [Waiting(*row) for row in rows])
         return [Waiting(*row) for row in rows]
 
+    async def ready_keys(self, limit: int, now: int) -> Sequence[str]:
+        return [key for (key,) in await self._read(statements.READY_KEYS, limit=limit, now=now)]
+
     async def delayed(self, limit: int, now: int) -> Sequence[Job]:
         return [steps.job_of(row) for row in await self._read(statements.DELAYED, limit=limit, now=now)]
 

@@ -193,6 +193,14 @@ WHERE state='queued' AND not_before=0 AND lane='local'
 UNION ALL SELECT seq, model, load_key FROM jobs INDEXED BY jobs_delayed
 WHERE state='queued' AND not_before>0 AND not_before<=:now AND lane='local'
 ORDER BY seq LIMIT :limit"""
+# The load keys of jobs that are ready, the one whose oldest job is oldest first.
+READY_KEYS: Final = """
+SELECT load_key FROM (
+  SELECT load_key, min(seq) AS head FROM jobs INDEXED BY jobs_ready_key
+  WHERE state='queued' AND not_before=0 AND lane='local' GROUP BY load_key
+  UNION ALL SELECT load_key, seq FROM jobs INDEXED BY jobs_delayed
+  WHERE state='queued' AND not_before>0 AND not_before<=:now AND lane='local')
+GROUP BY load_key ORDER BY min(head) LIMIT :limit"""
 DELAYED: Final = f"""
 SELECT {COLUMNS} FROM jobs INDEXED BY jobs_delayed
 WHERE state='queued' AND not_before>0 AND not_before>:now AND lane='local'

@@ -171,6 +171,9 @@ class Store(Protocol):
     async def waiting(self, limit: int, now: int) -> Sequence[Waiting]:
         """The oldest jobs a claim at `now` could choose from, in the order of arrival."""
 
+    async def ready_keys(self, limit: int, now: int) -> Sequence[str]:
+        """The load keys of the jobs a claim at `now` could choose from, the one that waits longest first."""
+
     async def delayed(self, limit: int, now: int) -> Sequence[Job]:
         """The queued jobs that are not ready at `now`, by the time when they will be."""
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from foreman.core.errors import NeverFits
+from foreman.core.errors import NeverFits, StorageFailed, StorageFull
 from foreman.core.gate import Admit, Candidate, Cause, Hold, Kind
-from foreman.core.job import JobState, LoadKey, Mode
+from foreman.core.job import Hot, JobState, LoadKey, Mode
 from foreman.engine import machine
 from foreman.engine.clock import millis
+from foreman.engine.gate import LOOK_SECONDS
 from foreman.engine.live import Live
 from foreman.testing import StubModel, StubOllama
 from tests.engine.fake_machine import GB, FakeMachine
@@ -203,6 +204,69 @@ async def test_a_job_that_has_its_time_is_refused_when_that_has_come(work: Runni
     live = await detached(work, "later", "qwen3:8b", not_before=millis(work.clock) + 50)
     await ended(live)
     assert live.state is JobState.FAILED
+
+
+async def test_a_job_that_waits_for_its_time_is_no_reason_to_look(work: Running, fake: FakeMachine) -> None:
+    fake.becomes(**BUSY)
+    later = await detached(work, "later", "qwen3:8b", not_before=millis(work.clock) + 3_600_000)
+    await ended(await detached(work, "now"))
+    await work.rests()
+    assert work.engine.gate.holds() == []
+    assert work.engine.gate.pause(None) is None
+    await work.engine.cancel(later.id)
+
+
+async def test_a_model_that_was_forced_in_holds_its_jobs_no_more(
+    work: Running, fake: FakeMachine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "foreman")
+    fake.becomes(**BUSY)
+    waits = await detached(work, "waits", "qwen3:8b")
+    other = await detached(work, "other", "llama3", key=key("llama3:latest", num_ctx=8192))
+    await held(work, Cause.LOAD, Cause.LOAD)
+    await ended(await detached(work, "forced", "qwen3:8b", override="gate"))
+    assert work.engine.gate.hold(waits.key, None) is None
+    await ended(waits)
+    (hold,) = await held(work, Cause.LOAD)
+    assert hold.text.startswith("llama3:latest")
+    assert told(caplog, "gate_released")[0][1] in ("loaded", "gone")
+    await work.engine.cancel(other.id)
+
+
+async def test_a_store_that_cannot_be_read_lets_nothing_pass(
+    work: Running, fake: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise StorageFailed("no")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(work.store, "ready_keys", fails)
+        found = await work.engine.gate.admits(Hot())
+        assert found.admitted == ()
+        swap = await detached(work, "swap", "qwen3:8b")
+        async with asyncio.timeout(PATIENCE):
+            await until(lambda: work.engine.gate.pause(None) == LOOK_SECONDS)
+    look_again(work)
+    await ended(swap)
+    assert work.engine.gate.pause(None) is None
+
+
+async def test_a_refusal_that_cannot_be_written_is_tried_again(
+    work: Running, fake: FakeMachine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def full(*_: object) -> None:
+        raise StorageFull("no room")
+
+    fake.becomes(total=8 * GB, available=8 * GB)
+    with monkeypatch.context() as broken:
+        broken.setattr(work.store, "refuse", full)
+        swap = await detached(work, "swap", "qwen3:8b")
+        async with asyncio.timeout(PATIENCE):
+            await until(lambda: any(getattr(r, "event", "") == "refusal_unsaved" for r in caplog.records))
+            await until(lambda: work.engine.gate.pause(None) == LOOK_SECONDS)
+    look_again(work)
+    await ended(swap)
+    assert swap.state is JobState.FAILED
 
 
 async def test_holds_are_told_when_they_begin_change_and_end(

@@ -19,10 +19,10 @@ from foreman.engine.store import JobFilter
 # What scans an index on purpose: figures of the whole queue, once at the start or over a bounded number of rows.
 SCANS = {
     "DEPTH", "FINISHED_BYTES", "OLDEST_FINISHED", "OLDEST_QUEUED", "DROP_ATTACHED", "RECOVER", "RECOVER_ATTEMPTS",
-    "REPEATABLE",
+    "REPEATABLE", "READY_KEYS",
 }  # fmt: skip
 # The delayed jobs that are ready now are few.
-SORTS = {"DEPTH", "WAITING"}
+SORTS = {"DEPTH", "WAITING", "READY_KEYS"}
 STATEMENTS = {
     name: text for name, text in vars(statements).items() if name.isupper() and name != "COLUMNS" and name[0] != "_"
 }

@@ -120,6 +120,18 @@ async def test_a_claim_takes_only_what_is_loaded_or_admitted(store: Store, hot: 
     assert await claimed(store, hot) == expected
 
 
+async def test_the_load_keys_of_ready_jobs_come_in_the_order_of_their_oldest(store: Store) -> None:
+    for number, (model, not_before) in enumerate(
+        [("late", 9_000), ("b", 0), ("due", 4_000), ("a", 0), ("b", 0), ("late", 0), ("a", 8_000)], 1
+    ):
+        await store.submit(new_job(number, model, not_before=not_before))
+    assert await store.ready_keys(9, 5_000) == ["b", "due", "a", "late"]
+    assert await store.ready_keys(9, 9_999) == ["late", "b", "due", "a"]
+    assert await store.ready_keys(2, 5_000) == ["b", "due"]
+    await store.claim(Hot(), 5_000)
+    assert await store.ready_keys(9, 5_000) == ["due", "a", "b", "late"]
+
+
 async def test_what_overrides_the_gate_need_not_be_admitted(store: Store) -> None:
     await submit(store, "a", "b")
     await store.submit(new_job(3, "a", override="gate"))

@@ -3,12 +3,12 @@
 Which settings there are, and what they mean, is not known here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from foreman.core import addresses, units
+from foreman.core import addresses, programs, units
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,24 @@ class Kind:
     def show_limit(self, limit: float) -> str:
         """A bound as it stands in a sentence: `1`, `900 MiB`, `0.01 seconds`."""
         return f"{self.show(limit)} {self.unit}" if self.unit in ("seconds", "hours") else self.show(limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What a setting says of itself beside its name, type and default."""
+
+    kind: Kind
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    default_text: str | None = None
+
+
+def described(
+    kind: Kind, meaning: str, low: float | None = None, high: float | None = None, default_text: str | None = None
+) -> Mapping[str, Meta]:
+    """The metadata of a field that is a setting."""
+    return {"setting": Meta(kind, meaning, low, high, default_text)}
 
 
 def one_of(literal: object) -> Kind:
@@ -59,6 +77,7 @@ def _show_switch(on: bool) -> str:
 SECONDS: Final = Kind("seconds", units.read_seconds, units.show_number)
 HOURS: Final = Kind("hours", units.read_hours, units.show_number)
 COUNT: Final = Kind("count", units.read_count)
+RATIO: Final = Kind("number", units.read_ratio, units.show_number)
 BYTES: Final = Kind("bytes", units.read_bytes, units.show_bytes)
 DURATION: Final = Kind("duration", units.read_keep_alive)
 PATH: Final = Kind("path", _read_path)
@@ -68,3 +87,4 @@ LISTEN: Final = Kind("host:port", addresses.read_listen)
 URL: Final = Kind("URL", addresses.read_target)
 HOSTS: Final = Kind("list of host names", addresses.read_hosts, _show_list)
 ORIGINS: Final = Kind("list of origins", addresses.read_origins, _show_list)
+PROGRAMS: Final = Kind("list of commands", programs.read_patterns, _show_list)

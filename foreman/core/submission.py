@@ -9,6 +9,7 @@ from foreman.core.job import LoadKey, Mode, Payload
 from foreman.core.lanes import Lane
 
 KEY_LENGTH: Final = 255
+GATE: Final = "gate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Submission:
     `hash` is that of the request as the client sent it, where it may be
     sent again: with an `idem_key`, or by an SDK that counts its retries. `again`: this may be such a retry. A pull is
     the same whoever sends it, so its hash is that of what it asks for.
-    `not_before` is unix milliseconds, 0 for at once.
+    `not_before` is unix milliseconds, 0 for at once. `override` is `gate` where the gate is not to be heeded.
     """
 
     payload: Payload
@@ -31,6 +32,14 @@ class Submission:
     again: bool = False
     retry_of: str | None = None
     lane: Lane = Lane.LOCAL
+    override: str | None = None
+
+
+def checked_override(value: object, where: str) -> str | None:
+    """What a job overrides: nothing, or the gate. `where` names the field or header. Raises BadRequest."""
+    if value is None or value == GATE:
+        return None if value is None else GATE
+    raise BadRequest(f"{where} must be {GATE}: there is nothing else to override")
 
 
 def request_hash(path: str, body: bytes) -> bytes:

@@ -22,6 +22,7 @@ from foreman.engine.clock import Clock, millis
 from foreman.engine.events import Events
 from foreman.engine.executor import Executor
 from foreman.engine.forecast import Forecast
+from foreman.engine.gate import Gate
 from foreman.engine.intake import Intake, Ticket
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.patience import Limits
@@ -62,17 +63,26 @@ class Engine:
     """One queue in two lanes, one target. `start`, then `run` until `drain` has returned."""
 
     def __init__(
-        self, store: Store, target: Target, poller: Poller, jobs: LiveJobs, clock: Clock, limits: Limits, rules: Rules
+        self,
+        store: Store,
+        target: Target,
+        poller: Poller,
+        gate: Gate,
+        jobs: LiveJobs,
+        clock: Clock,
+        limits: Limits,
+        rules: Rules,
     ) -> None:
         self.store = store
         self.target = target
         self.poller = poller
+        self.gate = gate
         self.jobs = jobs
         self.clock = clock
         self._rules = rules
         self._settlement = Settlement(store, jobs, clock)
         self._executor = Executor(self._settlement, target, poller, clock, limits)
-        self._worker = Worker(self._executor)
+        self._worker = Worker(self._executor, gate)
         self._remote = RemoteLane(self._executor)
         self._intake = Intake(
             store,
@@ -89,7 +99,7 @@ class Engine:
         self._stopping = asyncio.Event()
         self.forecast = Forecast(store, jobs, clock, self._preferred)
         self.events = Events(millis(clock))
-        jobs.changed = self._changed
+        jobs.changed = gate.changed = self._changed
         self.started_at = clock.time()
         poller.came_back = jobs.lanes.wake
 
@@ -111,6 +121,7 @@ class Engine:
             self.jobs.adopt(job, request)
         self._settlement.history = self.forecast.history = History(await self.store.samples())
         self._executor.paused = await self.store.paused()
+        await self.gate.headroom.start()
         if self.jobs.waiting:
             log_event(
                 log,
@@ -126,7 +137,7 @@ class Engine:
         """Work until drained. An error in any part ends all of it: better a restart than a part that stands still."""
         async with asyncio.TaskGroup() as group:
             trouble = self._settlement.trouble.watch(self.store, self.clock)
-            parts = (self.poller.run(), self._forget(), self._watch_store(), trouble)
+            parts = (self.poller.run(), self.gate.run(), self._forget(), self._watch_store(), trouble)
             aside = [group.create_task(part) for part in parts]
             for lane in [group.create_task(lane.run()) for lane in (self._worker, self._remote)]:
                 await lane
@@ -146,8 +157,8 @@ class Engine:
         self._check_open()
         return await self._intake.submit_many(submissions)
 
-    async def retry(self, job_id: str) -> Live:
-        """Submit a failed or cancelled job's request again, as a detached job of its own.
+    async def retry(self, job_id: str, override: str | None = None) -> Live:
+        """Submit a failed or cancelled job's request again, as a detached job of its own; what it overrides stays.
 
         Raises JobNotFound, JobFinished (where it is not finished, or done), and as `submit_many`.
         """
@@ -157,7 +168,10 @@ class Engine:
             raise JobNotFound(f"there is no job {job_id}")
         if job.state not in (JobState.FAILED, JobState.CANCELLED):
             raise JobFinished(f"job {job_id} is {job.state}: only failed and cancelled jobs can be tried again")
-        again = Submission(payload, job.load_key, job.client, Mode.DETACHED, retry_of=job_id, lane=job.lane)
+        override = override or job.override
+        again = Submission(
+            payload, job.load_key, job.client, Mode.DETACHED, retry_of=job_id, lane=job.lane, override=override
+        )
         (live,) = await self.submit_many([again])
         return live
 
@@ -186,7 +200,8 @@ class Engine:
 
     def _changed(self, live: Live) -> None:
         self.forecast.changed()
-        self.events.publish(live)
+        self.gate.heard(live)
+        self.events.publish(live, self.gate.hold(live.key, live.override))
 
     @property
     def paused(self) -> bool:

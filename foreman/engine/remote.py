@@ -72,4 +72,4 @@ class RemoteLane:
         )
 
     def _wanted(self) -> Next:
-        return Next(lane=Lane.REMOTE, gives_way=self._lanes.gives_way(Lane.REMOTE))
+        return Next(lane=Lane.REMOTE, gives_way=self._lanes.gives_way(Lane.REMOTE), held=self._lanes.held())

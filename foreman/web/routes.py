@@ -19,6 +19,7 @@ from foreman.web.errors import Handler, is_own, render
 from foreman.web.events import events
 from foreman.web.guard import GUARD
 from foreman.web.keys import SETTINGS
+from foreman.web.machine import forecasts, machine
 from foreman.web.openapi import openapi
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
@@ -52,6 +53,8 @@ OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/queue", queue.queue),
     ("POST", "/queue/pause", queue.pause),
     ("POST", "/queue/resume", queue.resume),
+    ("GET", "/machine", machine),
+    ("GET", "/machine/forecasts", forecasts),
     ("GET", "/events", events),
     ("GET", "/openapi.json", openapi),
 )

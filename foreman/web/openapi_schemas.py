@@ -100,7 +100,7 @@ def _lanes(running: Schema) -> Schema:
             "slots": {"type": "integer", "minimum": 1},
             "running": array(running, description="the one that was begun first in front"),
             "queued": COUNT,
-            "waits_for": or_null(_words((*Wait, "paused", "target_down"), "why the next one does not run")),
+            "waits_for": or_null(_words((*Wait, "held", "paused", "target_down"), "why the next one does not run")),
         }
     )
     return record({name.value: lane for name in Lane})

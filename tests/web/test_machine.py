@@ -68,6 +68,7 @@ async def test_a_held_job_says_why_wherever_it_is_shown(front: Front, fake: Fake
     job = await handed(front)
     view = await shown(front, job, reason="held")
     assert (view["hold"]["cause"], view["hold"]["needed"], view["hold"]["there"]) == ("load", 0.33, 1.0)
+    assert (await get(front, "/queue"))["lanes"]["local"]["waits_for"] == "held"
     assert view["hold"]["text"] == "qwen3:8b waits for the load to fall: 1.00 for each core, at most 0.33 is allowed"
     assert view["hold"]["since"] < view["hold"]["next_look"]
     assert view["expected_start"] is None
@@ -268,3 +269,7 @@ def test_a_forecast_is_one_plain_sentence(readings: Readings, there: int | None,
     verdict = judge(LOAD, readings, LIMITS)
     assert isinstance(verdict, Admit | Hold | Refuse)
     assert sentence(LOAD, verdict, there) == text
+
+
+def test_a_pull_is_told_without_memory() -> None:
+    assert sentence(Candidate(Kind.PULL, "pull phi4:14b"), Admit(), 38 * GB) == "next: pull phi4:14b: may start"

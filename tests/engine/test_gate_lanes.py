@@ -106,6 +106,18 @@ async def test_remote_jobs_that_waited_begin_as_soon_as_the_one_before_them_is_h
     assert (swap.state, len(work.engine.gate.holds())) == (JobState.QUEUED, 1)
 
 
+async def test_a_hold_wakes_who_gave_way_to_the_held_job(work: Running, fake: FakeMachine) -> None:
+    fake.becomes(**BUSY)
+    await work.engine.pause(True)
+    swap, other = await sent(work, "swap", "qwen3:8b"), await far(work, "r1")
+    await work.rests()
+    await work.engine.gate.admits(work.engine._worker.hot())
+    assert work.jobs.remote.wake.is_set()
+    await work.engine.pause(False)
+    await ended(other)
+    assert swap.state is JobState.QUEUED
+
+
 async def test_a_job_that_is_let_pass_while_remote_ones_run_goes_before_all_that_are_younger(
     work: Running, fake: FakeMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

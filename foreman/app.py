@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from foreman.config import Settings
 from foreman.core.addresses import Address
+from foreman.core.gate import Thresholds
 from foreman.core.lanes import Slots
 from foreman.core.residency import Swap
 from foreman.core.retry import RetryPolicy
@@ -18,8 +19,11 @@ from foreman.engine import collector
 from foreman.engine.clock import Clock, SystemClock, millis
 from foreman.engine.disk import models_folder, room_in
 from foreman.engine.engine import Engine, Rules
+from foreman.engine.gate import Gate
+from foreman.engine.headroom import Headroom
 from foreman.engine.ids import new_id
 from foreman.engine.live import LiveJobs
+from foreman.engine.machine import Machine, Reader, SystemReader
 from foreman.engine.patience import Limits
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Budget
@@ -36,10 +40,12 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def engine_of(settings: Settings, clock: Clock, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Engine]:
+async def engine_of(
+    settings: Settings, clock: Clock, reader: Reader | None = None, environ: Mapping[str, str] = os.environ
+) -> AsyncIterator[Engine]:
     """The engine with its store open, its target and remotes at hand; not yet running. Raises StartupError.
 
-    `environ` may hold the keys of remotes.
+    `reader` reads the machine; `environ` may hold the keys of remotes.
     """
     swap = Swap(settings.swap)
     limits = Limits(
@@ -65,15 +71,27 @@ async def engine_of(settings: Settings, clock: Clock, environ: Mapping[str, str]
     async with SqliteStore.open(settings.db, new_id(millis(clock))) as store, target_of(settings) as target, apis:
         poller = Poller(target, clock, every=settings.poll_seconds, probe_cap=settings.probe_seconds, swap=swap)
         jobs = LiveJobs(Budget(settings.relay_buffer_bytes), Slots(slots, settings.exclusive))
-        yield Engine(store, target, poller, jobs, clock, limits, rules, apis)
+        machine = Machine(reader or SystemReader(settings.db.parent, settings.foreign_processes), clock)
+        headroom = Headroom(store, target, poller, clock)
+        thresholds = Thresholds(settings.max_load_per_core, settings.disk_reserve, settings.memory_reserve)
+        gate = Gate(machine, headroom, store, poller, jobs, clock, thresholds, swap, on=gate_is_on(settings))
+        yield Engine(store, target, poller, gate, jobs, clock, limits, rules, apis)
+
+
+def target_is_here(settings: Settings) -> bool:
+    """Whether the target is on this machine."""
+    url = urlsplit(settings.target)
+    return Address(url.hostname or "", url.port or 0).loopback
 
 
 def room_of(settings: Settings, environ: Mapping[str, str]) -> Room | None:
     """The disk of the models, where the target is on this machine."""
-    url = urlsplit(settings.target)
-    if not Address(url.hostname or "", url.port or 0).loopback:
-        return None
-    return room_in(models_folder(environ), settings.disk_reserve)
+    return room_in(models_folder(environ), settings.disk_reserve) if target_is_here(settings) else None
+
+
+def gate_is_on(settings: Settings) -> bool:
+    """Whether loads are held where the machine has no room: by itself only on the machine of the target."""
+    return target_is_here(settings) if settings.gate == "auto" else settings.gate == "on"
 
 
 def target_of(settings: Settings) -> Target:

@@ -29,6 +29,8 @@ from foreman.kinds import (
     OPTIONAL_PATH,
     ORIGINS,
     PATH,
+    PROGRAMS,
+    RATIO,
     SECONDS,
     SWITCH,
     URL,
@@ -42,6 +44,7 @@ from foreman.remotes import Remote, read_remotes
 
 ClientKeepAlive = Literal["own", "clamp", "respect"]
 Swap = Literal["exclusive", "target"]
+GateMode = Literal["auto", "on", "off"]
 OnClientGone = Literal["cancel", "finish"]
 OnRestart = Literal["resume", "drop-attached"]
 HttpServer = Literal["quick", "aiohttp"]
@@ -197,15 +200,26 @@ class Settings:
             SECONDS, "How often a waiting client gets a heartbeat, so that nothing gives up; 0 is never.", 0.0, 3600.0
         ),
     )
+    gate: GateMode = field(
+        default="auto",
+        metadata=_of(one_of(GateMode), "Whether the machine is looked at before a load; auto: if the target is on it."),
+    )
+    max_load_per_core: float = field(
+        default=0.33,
+        metadata=_of(RATIO, "The highest 1-minute load of others, for each core, at which one may start.", 0, 1000),
+    )
     disk_reserve: int = field(
         default=30 * 10**9,
         metadata=_of(
-            BYTES,
-            "The disk space that must stay free where the models are; a pull that would leave less is stopped. "
-            "0 does not look.",
-            0,
-            1024 * TIB,
+            BYTES, "The disk space that must stay free: no load and no pull goes below it; 0: no look.", 0, 1024 * TIB
         ),
+    )
+    memory_reserve: int = field(
+        default=4 * 10**9, metadata=_of(BYTES, "The memory that must stay free beside a model.", 0, 1024 * TIB)
+    )
+    foreign_processes: tuple[str, ...] = field(
+        default=("ollama pull", "ollama create", "lms load", "lms get"),
+        metadata=_of(PROGRAMS, "Commands of others beside which none is loaded."),
     )
     max_queued: int = field(
         default=10_000, metadata=_of(COUNT, "How many jobs may wait; the next one is refused with 503.", 1, 10_000_000)

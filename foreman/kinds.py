@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from foreman.core import addresses, units
+from foreman.core import addresses, programs, units
 from foreman.core.errors import ConfigError
 
 
@@ -99,6 +99,7 @@ def _show_switch(on: bool) -> str:
 SECONDS: Final = Kind("seconds", units.read_seconds, units.show_number)
 HOURS: Final = Kind("hours", units.read_hours, units.show_number)
 COUNT: Final = Kind("count", units.read_count)
+RATIO: Final = Kind("number", units.read_ratio, units.show_number)
 BYTES: Final = Kind("bytes", units.read_bytes, units.show_bytes)
 DURATION: Final = Kind("duration", units.read_keep_alive)
 PATH: Final = Kind("path", _read_path)
@@ -108,3 +109,4 @@ LISTEN: Final = Kind("host:port", addresses.read_listen)
 URL: Final = Kind("URL", addresses.read_target)
 HOSTS: Final = Kind("list of host names", addresses.read_hosts, _show_list)
 ORIGINS: Final = Kind("list of origins", addresses.read_origins, _show_list)
+PROGRAMS: Final = Kind("list of commands", programs.read_patterns, _show_list)

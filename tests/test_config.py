@@ -39,7 +39,11 @@ PROMISED: dict[str, object] = {
     "on_restart": "resume",
     "hold_seconds": 10.0,
     "heartbeat_seconds": 10.0,
+    "gate": "auto",
+    "max_load_per_core": 0.33,
     "disk_reserve": 30 * 10**9,
+    "memory_reserve": 4 * 10**9,
+    "foreign_processes": ("ollama pull", "ollama create", "lms load", "lms get"),
     "max_queued": 10_000,
     "max_body_bytes": 128 * MIB,
     "relay_buffer_bytes": 64 * MIB,
@@ -79,7 +83,11 @@ OTHER: dict[str, tuple[str, str, object]] = {
     "on_restart": ("drop-attached", '"drop-attached"', "drop-attached"),
     "hold_seconds": ("5", "5", 5.0),
     "heartbeat_seconds": ("0", "0", 0.0),
+    "gate": ("ON", '"on"', "on"),
+    "max_load_per_core": ("0.5", "0.5", 0.5),
     "disk_reserve": ("100 GB", '"100 GB"', 100 * 10**9),
+    "memory_reserve": ("8GiB", '"8 GiB"', 8 * GIB),
+    "foreign_processes": ("pytest,make sweep", '["pytest", "make sweep"]', ("pytest", "make sweep")),
     "max_queued": ("1", "1", 1),
     "max_body_bytes": ("1MiB", "1_048_576", MIB),
     "relay_buffer_bytes": ("1 GiB", '"1 GiB"', GIB),
@@ -255,7 +263,7 @@ def test_limits_hold_at_both_ends(entry: object, home: dict[str, str], tmp_path:
 
 
 def test_what_counts_has_limits() -> None:
-    unlimited = {e.name for e in SETTINGS if e.meta.kind.unit in ("seconds", "hours", "count", "bytes")}
+    unlimited = {e.name for e in SETTINGS if e.meta.kind.unit in ("seconds", "hours", "count", "bytes", "number")}
     assert unlimited == {entry.name for entry in LIMITED}
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TextIO
 
 import orjson
 
-from foreman.cli import jobtext
+from foreman.cli import forecasttext, jobtext
 from foreman.cli.api import Api, Json, job_path
 from foreman.cli.client_flags import Ask
 from foreman.cli.pull import Pull
@@ -105,6 +105,8 @@ def _submission(ask: Ask) -> Json:
         if not prompt.strip():
             raise ConfigError("there is nothing to ask: give a PROMPT, or write it to standard input")
         job = {"path": "/api/chat", "body": {"model": ask.model, "messages": [{"role": "user", "content": prompt}]}}
+    if ask.force:
+        job["override"] = "gate"
     if ask.not_before is not None:
         job["not_before"] = float(ask.not_before) if _is_number(ask.not_before) else _zoned(ask.not_before)
     return job
@@ -255,6 +257,18 @@ async def _resume(ask: Ask, api: Api, output: Output) -> int:
     return 0
 
 
+async def _doctor(ask: Ask, api: Api, output: Output) -> int:
+    told = await api.ask("GET", "/machine/forecasts")
+    if ask.as_json:
+        output.json(told)
+    elif told["forecasts"]:
+        output.table(forecasttext.HEAD, [forecasttext.row(load) for load in told["forecasts"]])
+        output.print(forecasttext.summary(told["forecasts"]))
+    else:
+        output.say("no load was looked at yet")
+    return 0
+
+
 _COMMANDS: Final[dict[str, Callable[[Ask, Api, Output], Awaitable[int]]]] = {
     "submit": _submit,
     "pull": _pull,
@@ -266,4 +280,5 @@ _COMMANDS: Final[dict[str, Callable[[Ask, Api, Output], Awaitable[int]]]] = {
     "queue": _queue,
     "pause": _pause,
     "resume": _resume,
+    "doctor": _doctor,
 }

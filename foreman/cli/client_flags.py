@@ -17,6 +17,7 @@ ASKING: Final = frozenset(
         "queue",
         "pause",
         "resume",
+        "doctor",
         *(f"jobs {word}" for word in ("list", "show", "watch", "cancel", "retry")),
     )
 )
@@ -50,6 +51,7 @@ class Ask:
     wait: bool = False
     models: Sequence[str] = ()
     insecure: bool = False
+    force: bool = False
 
 
 def add_commands(
@@ -64,6 +66,7 @@ def add_commands(
     submit.add_argument("--body", type=Path, metavar="FILE", help="the JSON body for --path; - is standard input")
     submit.add_argument("--not-before", metavar="WHEN", help="a time such as 2026-01-31T22:00, or seconds from now")
     submit.add_argument("--wait", action="store_true", help="follow the job and print its answer")
+    submit.add_argument("--force", action="store_true", help="load the model though the gate would hold it")
     _common(submit)
 
     pull = command(commands, "pull", "pull", "fetch models, one after the other, when nothing else runs")
@@ -97,6 +100,12 @@ def add_commands(
         ("resume", "go on after a pause"),
     ):
         _common(command(commands, word, word, summary))
+
+    doctor = command(commands, "doctor", "doctor", "how well foreman knows the machine")
+    doctor.add_argument(
+        "--forecast", action="store_true", required=True, help="what was expected of past loads, and what they took"
+    )
+    _common(doctor)
 
 
 def asked(given: dict[str, object]) -> Ask:

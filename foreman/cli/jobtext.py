@@ -22,6 +22,7 @@ REASONS: Final = {
     "swap": "model is swapped",
     "pull": "model is pulled",
     "command": "waits its turn",
+    "held": "is held",
     "delayed": "has its time",
     "paused": "queue is paused",
     "target_down": "target is down",
@@ -78,7 +79,9 @@ def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cel
 
 
 def reason(job: Json) -> str:
-    return REASONS.get(job["reason"] or "", job["reason"] or "-")
+    words = REASONS.get(job["reason"] or "", job["reason"] or "-")
+    hold = job.get("hold")
+    return words if hold is None else f"{words}: {hold['text']}"
 
 
 def page(job: Json) -> list[tuple[str, Cell]]:
@@ -113,6 +116,7 @@ def page(job: Json) -> list[tuple[str, Cell]]:
         ("error", f"{job['error']['code']}: {job['error']['message'] or ''}" if job["error"] else None),
         ("retry of", job["retry_of"]),
         ("kept", "yes" if job["kept"] else None),
+        ("overrides", f"the {job['override']}" if job.get("override") else None),
     ]
     return [(name, value) for name, value in rows if value is not None]
 

@@ -34,7 +34,7 @@ async def _serve(settings: Settings, stub_if_absent: bool) -> None:
 
     async with StubOllama(load_seconds=2.0, tokens_per_second=20.0, ledger_limit=100) as stub:
         print(NO_OLLAMA.format(target=settings.target, stub=stub.url), file=sys.stderr, flush=True)
-        await app.serve(dataclasses.replace(settings, target=stub.url), ready)
+        await app.serve(dataclasses.replace(settings, target=stub.url, gate="off"), ready)
 
 
 def ready(url: str) -> None:

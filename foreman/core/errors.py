@@ -20,6 +20,7 @@
     ├── JobCancelled          the job was cancelled while somebody read its answer
     ├── JobFailed             the job failed after its answer had begun, or before it could
     ├── NoRoom                a pull would fill the disk
+    ├── NeverFits             the job's model can never be loaded on this machine
     ├── ReaderCut             a reader fell so far behind that its bytes were given up
     └── InternalError         foreman made a mistake, and has logged it
 
@@ -222,6 +223,12 @@ class NoRoom(ForemanError):
     """The model that is pulled does not fit on the disk; the message has the figures."""
 
     code = "no_room"
+
+
+class NeverFits(ForemanError):
+    """What the job needs is more than this machine has; the message has the figures."""
+
+    code = "never_fits"
 
 
 class ReaderCut(ForemanError):

@@ -109,7 +109,10 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job before it is stored. Times are unix milliseconds; `retry_of` is the id of the job this one repeats."""
+    """A job before it is stored. Times are unix milliseconds; `retry_of` is the id of the job this one repeats.
+
+    `override` is `gate` for a job that the gate neither holds nor refuses.
+    """
 
     id: str
     model: str
@@ -124,6 +127,7 @@ class NewJob:
     idem_key: str | None = None
     req_hash: bytes | None = None
     retry_of: str | None = None
+    override: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,7 @@ class Job:
     retry_of: str | None = None
     kept: bool = False
     idem_key: str | None = None
+    override: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +181,13 @@ class Claim:
 class Hot:
     """What is loaded, as far as the order of work is concerned: jobs for these need no swap, or only a reload.
 
-    Both empty means "unknown", which makes the order plain first in, first out.
+    Both empty means "unknown", which makes the order plain first in, first out. `admitted` are the load keys that may
+    be begun though they are not loaded, None for all of them.
     """
 
     load_keys: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    admitted: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +195,14 @@ class Next:
     """The next job of a lane: in the local one by what is `hot`, in the remote one the oldest.
 
     `gives_way`: only one that is older than every job that is ready in the other lane. `open` are the load keys of the
-    remote lane whose jobs count as ready; None where all do.
+    remote lane whose jobs count as ready; None where all do. Local jobs of the load keys `held` are not ready.
     """
 
     hot: Hot = Hot()
     lane: Lane = Lane.LOCAL
     gives_way: bool = False
     open: tuple[str, ...] | None = None
+    held: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,22 @@ def plan(key: LoadKey, residency: Residency, inventory: Inventory, swap: Swap, *
     return Load(key, evict, swap=held.keys().isdisjoint(names))  # (3), (4)
 
 
+def is_heavy(key: LoadKey, residency: Residency, inventory: Inventory, swap: Swap, *, remote: bool) -> bool:
+    """Whether a job with this load key would have something loaded that is not in memory yet."""
+    if inventory.models and key.model not in inventory.models:
+        return False  # the target will say that it does not have it
+    if isinstance(plan(key, residency, inventory, swap, remote=remote), Ready):
+        return False
+    names = inventory.aliases(key.model)
+    if any(one.key.model in names for one in residency.loaded):
+        return True  # with other options
+    # Somebody loaded it, and no option that shows is another one: most likely it is only pinned.
+    context = dict(key.options).get("num_ctx")
+    return not any(
+        runner.canonical in names and context in (None, runner.context_length) for runner in residency.runners
+    )
+
+
 def _held(residency: Residency, inventory: Inventory) -> dict[str, str]:
     """The worker models in memory: shown, or loaded by foreman and not looked at since. Canonical and given names."""
     held = {runner.canonical: runner.name for runner in workers(residency, inventory)}

@@ -9,6 +9,7 @@ from foreman.core.job import LoadKey, Mode, Payload
 from foreman.core.lanes import Lane
 
 KEY_LENGTH: Final = 255
+GATE: Final = "gate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Submission:
     sent again: with an `idem_key`, or by an SDK that counts its retries. `again`: this may be such a retry. A pull is
     the same whoever sends it, so its hash is that of what it asks for.
     `not_before` is unix milliseconds, 0 for at once. `model` is what people see, where it is not that of the key.
+    `override` is `gate` where the gate is not to be heeded.
     """
 
     payload: Payload
@@ -32,6 +34,14 @@ class Submission:
     retry_of: str | None = None
     lane: Lane = Lane.LOCAL
     model: str = ""
+    override: str | None = None
+
+
+def checked_override(value: object, where: str) -> str | None:
+    """What a job overrides: nothing, or the gate. `where` names the field or header. Raises BadRequest."""
+    if value is None or value == GATE:
+        return None if value is None else GATE
+    raise BadRequest(f"{where} must be {GATE}: there is nothing else to override")
 
 
 def request_hash(path: str, body: bytes) -> bytes:

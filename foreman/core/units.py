@@ -121,6 +121,16 @@ def read_count(value: object) -> int:
     raise ValueError("a whole number")
 
 
+def read_ratio(value: object) -> float:
+    """A plain number."""
+    text = value.strip() if isinstance(value, str) else value
+    if isinstance(text, str) and re.fullmatch(_NUMBER, text):
+        return float(text)
+    if isinstance(text, (int, float)) and not isinstance(text, bool) and abs(text) <= _MOST_NUMBER:
+        return float(text)
+    raise ValueError("a number such as 0.33")
+
+
 def read_switch(value: object) -> bool:
     """True or false; in text also yes/no, on/off, 1/0."""
     if isinstance(value, bool):

@@ -46,6 +46,10 @@ class Depth:
         """Whether the next claim would find a job that needs no swap."""
         return any(model in hot.models or key in hot.load_keys for model, key in self._queued())
 
+    def load_keys(self) -> list[str]:
+        """The load keys of queued jobs."""
+        return [key for _, key in self._queued()]
+
     def by_model(self) -> dict[str, int]:
         models: Counter[str] = Counter()
         for model, key in self._queued():

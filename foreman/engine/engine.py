@@ -24,6 +24,7 @@ from foreman.engine.clock import Clock, millis
 from foreman.engine.events import Events
 from foreman.engine.executor import Executor
 from foreman.engine.forecast import Forecast
+from foreman.engine.gate import Gate
 from foreman.engine.held import Held
 from foreman.engine.intake import Intake, Ticket
 from foreman.engine.live import Live, LiveJobs
@@ -71,6 +72,7 @@ class Engine:
         store: Store,
         target: Target,
         poller: Poller,
+        gate: Gate,
         jobs: LiveJobs,
         clock: Clock,
         limits: Limits,
@@ -80,13 +82,14 @@ class Engine:
         self.store = store
         self.target = target
         self.poller = poller
+        self.gate = gate
         self.jobs = jobs
         self.clock = clock
         self._rules = rules
         self._settlement = Settlement(store, jobs, clock)
         self.upstreams = upstreams or Upstreams()
         self._executor = Executor(self._settlement, target, self.upstreams, poller, clock, limits)
-        self._worker = Worker(self._executor)
+        self._worker = Worker(self._executor, gate)
         self._remote = RemoteLane(self._executor)
         self._intake = Intake(
             store,
@@ -103,7 +106,7 @@ class Engine:
         self._stopping = asyncio.Event()
         self.forecast = Forecast(store, jobs, clock, self._preferred)
         self.events = Events(millis(clock))
-        jobs.changed = self._changed
+        jobs.changed = gate.changed = self._changed
         self.started_at = clock.time()
         poller.came_back = jobs.lanes.wake
         jobs.lanes.open_keys = self._open_keys
@@ -133,6 +136,7 @@ class Engine:
             await self._find(job)
         self._settlement.history = self.forecast.history = History(await self.store.samples())
         self._executor.paused = await self.store.paused()
+        await self.gate.headroom.start()
         if self.jobs.waiting:
             log_event(
                 log,
@@ -160,7 +164,7 @@ class Engine:
         """Work until drained. An error in any part ends all of it: better a restart than a part that stands still."""
         async with asyncio.TaskGroup() as group:
             trouble = self._settlement.trouble.watch(self.store, self.clock)
-            parts = (self.poller.run(), self._forget(), self._watch_store(), trouble)
+            parts = (self.poller.run(), self.gate.run(), self._forget(), self._watch_store(), trouble)
             aside = [group.create_task(part) for part in parts]
             for lane in [group.create_task(lane.run()) for lane in (self._worker, self._remote)]:
                 await lane
@@ -180,8 +184,8 @@ class Engine:
         self._check_open()
         return await self._intake.submit_many(submissions)
 
-    async def retry(self, job_id: str) -> Live:
-        """Submit a failed or cancelled job's request again, as a detached job of its own.
+    async def retry(self, job_id: str, override: str | None = None) -> Live:
+        """Submit a failed or cancelled job's request again, as a detached job of its own; what it overrides stays.
 
         Raises JobNotFound, JobFinished (where it is not finished, or done), and as `submit_many`.
         """
@@ -193,8 +197,10 @@ class Engine:
             raise JobFinished(f"job {job_id} is {job.state}: only failed and cancelled jobs can be tried again")
         if is_slot(job.model):
             raise JobFinished(f"job {job_id} was a slot: ask for another with POST {slots.PATH}")
-        key, mode, lane = job.load_key, Mode.DETACHED, job.lane
-        again = Submission(payload, key, job.client, mode, retry_of=job_id, lane=lane, model=job.model)
+        key, mode, lane, override = job.load_key, Mode.DETACHED, job.lane, override or job.override
+        again = Submission(
+            payload, key, job.client, mode, retry_of=job_id, lane=lane, model=job.model, override=override
+        )
         (live,) = await self.submit_many([again])
         return live
 
@@ -223,7 +229,8 @@ class Engine:
 
     def _changed(self, live: Live) -> None:
         self.forecast.changed()
-        self.events.publish(live)
+        self.gate.heard(live)
+        self.events.publish(live, self.gate.hold(live.key, live.override))
 
     @property
     def paused(self) -> bool:

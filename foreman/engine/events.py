@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from foreman.core.gate import Hold
 from foreman.core.job import JobState, Mode
 from foreman.engine.live import Live
 
@@ -25,6 +26,7 @@ class Event:
     mode: Mode
     attempts: int
     output_bytes: int
+    hold: Hold | None
 
 
 class Events:
@@ -44,9 +46,11 @@ class Events:
     def __repr__(self) -> str:
         return f"<Events {self.last - self._first + 1} so far, {len(self._waiters)} waiting>"
 
-    def publish(self, live: Live) -> None:
+    def publish(self, live: Live, hold: Hold | None = None) -> None:
+        """Tell of a change; `hold` says why the gate holds it, where it waits."""
         self.last += 1
-        self._kept.append(Event(self.last, live, live.state, live.mode, live.attempts, live.relay.size))
+        hold = hold if live.state is JobState.QUEUED else None
+        self._kept.append(Event(self.last, live, live.state, live.mode, live.attempts, live.relay.size, hold))
         self._wake()
 
     def end(self) -> None:

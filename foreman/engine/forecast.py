@@ -30,7 +30,7 @@ class Outlook:
     """The place of a queued job in its lane, 1 being next.
 
     `reason` says what has to happen before it can run, counted from the one before it. `expected_start` in seconds from
-    when it was asked, None if unknown.
+    when it was asked, None if unknown. One that is `held` by the gate takes no turn.
     """
 
     seq: int
@@ -38,6 +38,7 @@ class Outlook:
     reason: str
     expected_start: float | None
     lane: Lane = Lane.LOCAL
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class _Ahead:
     estimates: Estimates
     blocked: dict[Lane, Wait | None]
     take_turns: bool
+    held: frozenset[str]
 
 
 class Forecast:
@@ -115,8 +117,8 @@ class Forecast:
         if lanes.remote.depth.total:
             waiting[Lane.REMOTE] = await self._store.waiting(LIMIT, now, Lane.REMOTE)
         estimates = Estimates(self.history, lanes.local.depth.counts)
-        blocked = {lane: lanes.blocked(lane) for lane in Lane}
-        return _Ahead(waiting, preferred, self._running_left(), estimates, blocked, lanes.slots.exclusive)
+        blocked, held = {lane: lanes.blocked(lane) for lane in Lane}, frozenset(lanes.held())
+        return _Ahead(waiting, preferred, self._running_left(), estimates, blocked, lanes.slots.exclusive, held)
 
     def _running_left(self) -> float | None:
         """What the running job will still take, 0 where none runs, None where nothing is known of its like."""
@@ -143,7 +145,8 @@ def _local(ahead: _Ahead) -> Iterator[Outlook]:
         # How long the other lane takes is not known.
         unknown = waits or place.turns > 0
         reason = place.reason if place.turns == turns else Wait.REMOTE_LANE
-        yield Outlook(place.waiting.seq, place.position, reason, None if unknown else start)
+        held = place.waiting.load_key in ahead.held
+        yield Outlook(place.waiting.seq, place.position, reason, None if unknown else start, held=held)
         turns = place.turns
 
 
@@ -158,4 +161,5 @@ def _remote(ahead: _Ahead) -> Iterator[Outlook]:
 
 def _others(ahead: _Ahead, lane: Lane) -> list[int]:
     """The `seq`s that wait in the other lane, where it gets its turn."""
-    return [waiting.seq for waiting in ahead.waiting.get(lane.other, ())] if ahead.take_turns else []
+    others = ahead.waiting.get(lane.other, ()) if ahead.take_turns else ()
+    return [waiting.seq for waiting in others if lane is Lane.LOCAL or waiting.load_key not in ahead.held]

@@ -20,6 +20,7 @@ from foreman.core.errors import (
     JobFailed,
     JobNotFound,
     MaybeBilled,
+    NeverFits,
     QueueFull,
     StorageFailed,
     StorageFull,
@@ -198,6 +199,7 @@ class Intake:
             req_hash=new.hash,
             retry_of=new.retry_of,
             lane=new.lane,
+            override=new.override,
         )
         return job, Live(
             id=job.id,
@@ -209,6 +211,7 @@ class Intake:
             created_at=now,
             mode=new.mode,
             lane=new.lane,
+            override=new.override,
             hash=new.hash,
         )
 
@@ -289,7 +292,7 @@ class Intake:
             raise IdempotencyConflict(f"this Idempotency-Key was used for another request, job {job.id}", job.id)
         try:
             return dataclasses.replace(await self.ticket(job.id), joined=True)
-        except (JobCancelled, JobFailed, TargetError) as error:
+        except (JobCancelled, JobFailed, NeverFits, TargetError) as error:
             relay = self._jobs.relay()
             relay.finish(error)
             return Ticket(job.id, job.path, job.attempts, relay, None, joined=True)
@@ -303,6 +306,8 @@ def failure_of(job: Job) -> ForemanError:
     """What a reader is told of a finished job that left no whole answer."""
     if job.state is JobState.CANCELLED:
         return JobCancelled(job.error or "the job was cancelled")
+    if job.error_code == NeverFits.code:
+        return NeverFits(job.error or "")
     if job.error_code in BEFORE_THE_ANSWER:
         return BEFORE_THE_ANSWER[job.error_code](job.error or "")
     return JobFailed(job.error or "the answer was too long to be kept", job.error_code or "not_kept")

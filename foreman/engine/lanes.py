@@ -31,6 +31,8 @@ class Lanes:
         self.taken = dict.fromkeys(Lane, 0)
         self.open_keys: Callable[[], tuple[str, ...] | None] = lambda: None  # of the remote lane; None: all
         self._of = {Lane.LOCAL: self.local, Lane.REMOTE: self.remote}
+        # The load keys of local jobs that wait for the machine, and not for a turn.
+        self.held: Callable[[], tuple[str, ...]] = tuple
 
     def __repr__(self) -> str:
         return f"<Lanes local {self.taken[Lane.LOCAL]}, remote {self.taken[Lane.REMOTE]} taken>"
@@ -69,7 +71,7 @@ class Lanes:
                 each.wake.set()
 
     def moved_up(self, lane: Lane) -> None:
-        """A queued job of the lane is gone, which may have been the one that the other lane gave way to."""
+        """A queued job of the lane is gone or held, which may have been the one that the other lane gave way to."""
         other = self._of[lane.other]
         if other.depth.total:
             other.wake.set()

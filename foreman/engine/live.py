@@ -35,6 +35,7 @@ class Live:
     seq: int = 0  # its place in the order of arrival, once the store has told it
     attempts: int = 0
     number: int = 0  # of the try under way, or of the last one
+    override: str | None = None  # `gate`: neither held nor refused
     hash: bytes | None = None  # of its request, where that may come again
     state: JobState = JobState.QUEUED
     loading: bool = False  # its model is being loaded right now
@@ -122,6 +123,7 @@ class LiveJobs:
         relay, path = self.relay(), job.path
         live = Live(job.id, job.model, job.load_key, path, job.client, relay, job.created_at, job.mode, job.lane)
         live.seq, live.attempts, live.state, live.hash = job.seq, job.attempts, job.state, request
+        live.override = job.override
         self.expect(live)
         return live
 

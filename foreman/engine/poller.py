@@ -50,6 +50,7 @@ class Poller:
         self._refreshing: asyncio.Task[None] | None = None
         self._relisting: asyncio.Task[None] | None = None
         self.came_back: Callable[[], None] = lambda: None
+        self.looked: Callable[[], None] = lambda: None
         self._due = asyncio.Event()
         self.inventory: Inventory | None = None
         self.residency = Residency()
@@ -198,6 +199,7 @@ class Poller:
             self.ps = ps
             self.residency = self.residency.observe(runners, self.models)
             self._looked_at = self._clock.monotonic()
+            self.looked()
 
     def _up(self) -> None:
         if self.reachable is not True:

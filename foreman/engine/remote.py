@@ -97,7 +97,7 @@ class RemoteLane:
         gives_way = self._lanes.gives_way(Lane.REMOTE)
         if self._upstreams and self._executor.poller.reachable is False:
             gives_way = False  # nothing can be begun in the other lane
-        return Next(lane=Lane.REMOTE, gives_way=gives_way, open=self._lanes.open_keys())
+        return Next(lane=Lane.REMOTE, gives_way=gives_way, open=self._lanes.open_keys(), held=self._lanes.held())
 
 
 def shorter(*pauses: float | None) -> float | None:

@@ -18,6 +18,7 @@ import aiosqlite
 
 from foreman.core.errors import StorageFailed, StoreUnusable
 from foreman.core.estimate import KEPT_SAMPLES, Sample
+from foreman.core.headroom import LoadSeen
 from foreman.core.job import Answer, Chosen, Claim, HandBack, Job, JobState, LoadKey, NewJob, Next, Outcome, Payload
 from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
@@ -137,6 +138,15 @@ class SqliteStore:
     async def cancel(self, id: str, at: int) -> JobState | None:  # noqa: A002
         return await self._writer.run(partial(steps.cancel, id_=id, at=at))
 
+    async def refuse(self, load_key: str, code: str, error: str, at: int) -> Sequence[str]:
+        return await self._writer.run(partial(steps.refuse, load_key=load_key, code=code, error=error, at=at))
+
+    async def keep_forecast(self, loaded: LoadSeen) -> None:
+        await self._writer.run(partial(steps.keep_forecast, loaded=loaded), durable=False)
+
+    async def forecasts(self, limit: int) -> Sequence[LoadSeen]:
+        return [LoadSeen(*row) for row in await self._read(statements.FORECASTS, limit)]
+
     async def rehearse(self, job: NewJob) -> None:
         await self._writer.run(partial(steps.rehearse, job=job))
 
@@ -195,6 +205,9 @@ class SqliteStore:
         if len(rows) > MANY:
             return await asyncio.to_thread(lambda: [Waiting(*row) for row in rows])
         return [Waiting(*row) for row in rows]
+
+    async def ready_keys(self, limit: int, now: int) -> Sequence[str]:
+        return [key for (key,) in await self._read(statements.READY_KEYS, limit=limit, now=now)]
 
     async def delayed(self, limit: int, now: int) -> Sequence[Job]:
         return [steps.job_of(row) for row in await self._read(statements.DELAYED, limit=limit, now=now)]

@@ -62,5 +62,6 @@ def begun(new: NewJob, seq: int, now: int) -> Claim:
         claimed_at=now,
         retry_of=new.retry_of,
         idem_key=new.idem_key,
+        override=new.override,
     )
     return Claim(job, new.payload)

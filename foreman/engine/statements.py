@@ -13,7 +13,7 @@ from foreman.core.job import JobState
 COLUMNS: Final = (
     "seq, id, state, lane, model, load_key, path, mode, client, attempts, max_attempts, not_before, "
     "cancel_requested, created_at, claimed_at, first_byte_at, finished_at, status, error_code, error, crashes, stats, "
-    "retry_of, kept, idem_key"
+    "retry_of, kept, idem_key, override"
 )
 
 # What is run for every job has no RETURNING, for that builds a table in memory each time. Where it fires a trigger, or
@@ -21,13 +21,13 @@ COLUMNS: Final = (
 # is rolled back as a whole.
 SUBMIT: Final = """
 INSERT INTO jobs (id, lane, model, load_key, path, mode, client, idem_key, req_hash, max_attempts, not_before,
-                  created_at, retry_of, bytes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                  created_at, retry_of, override, bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (client, idem_key) WHERE idem_key IS NOT NULL DO NOTHING"""
 SUBMIT_CLAIMED: Final = """
 INSERT INTO jobs (id, lane, model, load_key, path, mode, client, idem_key, req_hash, max_attempts, not_before,
-                  created_at, retry_of, bytes, state, attempts, tries, claimed_at, owner)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'loading', 1, 1, ?, ?)"""
+                  created_at, retry_of, override, bytes, state, attempts, tries, claimed_at, owner)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'loading', 1, 1, ?, ?)"""
 SAME_KEY: Final = f"SELECT req_hash IS ?, {COLUMNS} FROM jobs WHERE client=? AND idem_key=?"  # noqa: S608 constants only
 KEEP_PAYLOAD: Final = "INSERT INTO payloads (seq, headers, enc, body) VALUES (?, ?, 0, ?)"
 
@@ -36,7 +36,9 @@ UPDATE jobs INDEXED BY jobs_delayed SET not_before=0 WHERE state='queued' AND no
 
 # One probe of an index per hot key, per hot model, and one for the oldest of all. An ORDER BY over all the queued
 # rows (hot first, then seq) says the same and sorts the whole queue each time.
-CLAIM: Final = f"""
+# Of the jobs whose load key is not hot, those that the gate lets pass.
+_ADMITTED: Final = "AND (override='gate' OR load_key IN (SELECT value FROM json_each(:admitted)))"
+_CLAIM: Final = f"""
 UPDATE jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=:now, owner=:owner
 WHERE seq = coalesce(
   (SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
@@ -44,13 +46,16 @@ WHERE seq = coalesce(
     ORDER BY seq LIMIT 1))
    FROM json_each(:load_keys) AS hot),
   (SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_model
-    WHERE state='queued' AND not_before=0 AND lane='local' AND model=hot.value AND seq<:before ORDER BY seq LIMIT 1))
+    WHERE state='queued' AND not_before=0 AND lane='local' AND model=hot.value AND seq<:before {{gate}}
+    ORDER BY seq LIMIT 1))
    FROM json_each(:models) AS hot),
   (SELECT seq FROM jobs INDEXED BY jobs_ready
-    WHERE state='queued' AND not_before=0 AND lane='local' AND seq<:before ORDER BY seq LIMIT 1))
+    WHERE state='queued' AND not_before=0 AND lane='local' AND seq<:before {{gate}} ORDER BY seq LIMIT 1))
 AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
   WHERE state IN ('loading', 'working') AND iif(lane='local', 0, seq)=0)
 RETURNING tries, {COLUMNS}"""  # noqa: S608 constants only
+CLAIM: Final = _CLAIM.format(gate="")
+CLAIM_ADMITTED: Final = _CLAIM.format(gate=_ADMITTED)
 CLAIM_REMOTE: Final = f"""
 UPDATE jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=:now, owner=:owner
 WHERE seq = (SELECT seq FROM jobs INDEXED BY jobs_ready
@@ -70,6 +75,10 @@ SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
 FROM json_each(?) AS open"""
 HEAD: Final = """
 SELECT seq FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0 AND lane=? ORDER BY seq LIMIT 1"""
+# The same of the local lane while the gate holds some of its load keys.
+HEAD_NOT_HELD: Final = """
+SELECT seq FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0 AND lane='local'
+AND (override='gate' OR load_key NOT IN (SELECT value FROM json_each(?))) ORDER BY seq LIMIT 1"""
 CLAIM_CHOSEN: Final = """
 UPDATE OR FAIL jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=?, owner=?
 WHERE seq=? AND state='queued' AND not_before=0
@@ -113,6 +122,12 @@ UPDATE jobs SET
   cancel_requested=1, not_before=0, idem_key=NULL
 WHERE id=:id AND state IN ('queued', 'loading', 'working')
 RETURNING state"""
+# Those of one load key, that can never be begun here.
+REFUSE: Final = """
+UPDATE jobs INDEXED BY jobs_ready_key SET
+  state='failed', finished_at=:at, error_code=:error_code, error=:error, idem_key=NULL
+WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=:load_key AND override IS NULL
+RETURNING id"""
 DETACH: Final = "UPDATE jobs SET mode='detached' WHERE id=? AND finished_at IS NULL"
 STATE_OF_ID: Final = "SELECT state FROM jobs WHERE id=?"
 
@@ -167,6 +182,16 @@ TRIM_ALL: Final = "DELETE FROM samples WHERE n<=(SELECT n FROM samples ORDER BY 
 SAMPLES: Final = f"""
 SELECT load_key, model, load_ms, run_ms, output_tokens, at FROM ({_PLACES}) WHERE place<=? ORDER BY n"""  # noqa: S608 constants only
 
+KEEP_FORECAST: Final = """
+INSERT INTO forecasts (at, load_key, basis, expected, size, size_vram, context, automatic)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+TRIM_FORECASTS_OF_KEY: Final = """
+DELETE FROM forecasts WHERE load_key=:load_key
+AND n<=(SELECT n FROM forecasts WHERE load_key=:load_key ORDER BY n DESC LIMIT 1 OFFSET :kept)"""
+TRIM_FORECASTS: Final = "DELETE FROM forecasts WHERE n<=(SELECT n FROM forecasts ORDER BY n DESC LIMIT 1 OFFSET ?)"
+FORECASTS: Final = """
+SELECT at, load_key, basis, expected, size, size_vram, context, automatic FROM forecasts ORDER BY n DESC LIMIT ?"""
+
 JOB: Final = f"SELECT {COLUMNS} FROM jobs WHERE id=?"  # noqa: S608 constants only
 ANSWER: Final = """
 SELECT r.status, r.headers, r.enc, r.complete, r.body FROM jobs AS j JOIN results AS r USING (seq) WHERE j.id=?"""
@@ -207,6 +232,14 @@ WHERE state='queued' AND not_before=0 AND lane=:lane
 UNION ALL SELECT seq, model, load_key FROM jobs INDEXED BY jobs_delayed
 WHERE state='queued' AND not_before>0 AND not_before<=:now AND lane=:lane
 ORDER BY seq LIMIT :limit"""
+# The load keys of jobs that are ready, the one whose oldest job is oldest first.
+READY_KEYS: Final = """
+SELECT load_key FROM (
+  SELECT load_key, min(seq) AS head FROM jobs INDEXED BY jobs_ready_key
+  WHERE state='queued' AND not_before=0 AND lane='local' GROUP BY load_key
+  UNION ALL SELECT load_key, seq FROM jobs INDEXED BY jobs_delayed
+  WHERE state='queued' AND not_before>0 AND not_before<=:now AND lane='local')
+GROUP BY load_key ORDER BY min(head) LIMIT :limit"""
 DELAYED: Final = f"""
 SELECT {COLUMNS} FROM jobs INDEXED BY jobs_delayed
 WHERE state='queued' AND not_before>0 AND not_before>:now

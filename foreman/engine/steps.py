@@ -9,12 +9,13 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from typing import Any, Final
 
 import orjson
 
 from foreman.core.estimate import KEPT_SAMPLES, figures
+from foreman.core.headroom import LoadSeen
 from foreman.core.job import (
     Answer,
     Chosen,
@@ -42,6 +43,9 @@ PRUNE_BYTES: Final = 8 * 1024 * 1024
 ALL_SAMPLES: Final = 10_000
 # After so many new ones, those that are too many of their load key are deleted.
 TRIM_EVERY: Final = 256
+# The same of what loads took.
+KEPT_FORECASTS: Final = 20
+ALL_FORECASTS: Final = 1000
 # SQLite's largest and smallest integer, where a filter names no bound.
 _LAST: Final = (1 << 63) - 1
 _FIRST: Final = -(1 << 63)
@@ -53,11 +57,11 @@ Row = tuple[Any, ...]
 def job_of(row: Row) -> Job:
     """A Job from a row of sql.COLUMNS."""
     seq, id_, state, lane, model, load_key, path, mode, *rest = row
-    client, attempts, max_attempts, not_before, cancel_requested, *told, stats, retry_of, kept, idem_key = rest
-    tail: list[Any] = [*told, _stats(stats), retry_of, bool(kept), idem_key]
+    client, attempts, max_attempts, not_before, cancel, *told, stats, retry_of, kept, idem_key, override = rest
+    tail: list[Any] = [*told, _stats(stats), retry_of, bool(kept), idem_key, override]
     return Job(
         seq, id_, JobState(state), Lane(lane), model, LoadKey.parse(load_key), path, Mode(mode),
-        client, attempts, max_attempts, not_before, bool(cancel_requested), *tail,
+        client, attempts, max_attempts, not_before, bool(cancel), *tail,
     )  # fmt: skip
 
 
@@ -130,7 +134,7 @@ def submit_many(db: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[int]:
 def _row(job: NewJob, headers: str) -> Row:
     return (
         job.id, job.lane, job.model, str(job.load_key), job.payload.path, job.mode, job.client, job.idem_key,
-        job.req_hash, job.max_attempts, job.not_before, job.created_at, job.retry_of,
+        job.req_hash, job.max_attempts, job.not_before, job.created_at, job.retry_of, job.override,
         len(headers) + len(job.payload.body),
     )  # fmt: skip
 
@@ -144,15 +148,8 @@ def _headers(pairs: tuple[tuple[str, str], ...]) -> str:
 
 def claim(db: sqlite3.Connection, owner: str, wanted: Next, now: int) -> Claim | None:
     db.execute(sql.PROMOTE, (now,))
-    hot, opened = wanted.hot, None if wanted.open is None else orjson.dumps(wanted.open).decode()
-    before = older_than(wanted.lane, _heads(db, opened), TAKING_TURNS) if wanted.gives_way else ANY_AGE
-    values = {
-        "now": now, "owner": owner, "before": before,
-        "load_keys": orjson.dumps(hot.load_keys).decode(), "models": orjson.dumps(hot.models).decode(),
-        "open": opened,
-    }  # fmt: skip
-    far = sql.CLAIM_REMOTE if opened is None else sql.CLAIM_REMOTE_OPEN
-    rows = db.execute(sql.CLAIM if wanted.lane is Lane.LOCAL else far, values).fetchall()
+    before = older_than(wanted.lane, _heads(db, wanted), TAKING_TURNS) if wanted.gives_way else ANY_AGE
+    rows = db.execute(*_next(owner, wanted, before, now)).fetchall()
     if not rows:
         return None
     number, *row = rows[0]
@@ -161,11 +158,31 @@ def claim(db: sqlite3.Connection, owner: str, wanted: Next, now: int) -> Claim |
     return Claim(job, Payload(job.path, _pairs(headers), body), number)
 
 
-def _heads(db: sqlite3.Connection, opened: str | None) -> dict[Lane, int]:
-    found = {lane: db.execute(sql.HEAD, (lane,)).fetchall() for lane in Lane}
-    if opened is not None:
-        found[Lane.REMOTE] = db.execute(sql.HEAD_OPEN, (opened,)).fetchall()
-    return {lane: rows[0][0] for lane, rows in found.items() if rows and rows[0][0] is not None}
+def _next(owner: str, wanted: Next, before: int, now: int) -> tuple[str, dict[str, Any]]:
+    """The statement that claims the next job, and its values."""
+    hot = wanted.hot
+    values: dict[str, Any] = {
+        "now": now, "owner": owner, "before": before,
+        "load_keys": orjson.dumps(hot.load_keys).decode(), "models": orjson.dumps(hot.models).decode(),
+    }  # fmt: skip
+    if wanted.lane is Lane.REMOTE:
+        if wanted.open is None:
+            return sql.CLAIM_REMOTE, values
+        return sql.CLAIM_REMOTE_OPEN, {**values, "open": orjson.dumps(wanted.open).decode()}
+    if hot.admitted is None:
+        return sql.CLAIM, values
+    return sql.CLAIM_ADMITTED, {**values, "admitted": orjson.dumps(hot.admitted).decode()}
+
+
+def _heads(db: sqlite3.Connection, wanted: Next) -> dict[Lane, int]:
+    """The oldest ready job of each lane that has one; what is held or not open is not ready."""
+    asked: dict[Lane, tuple[str, str]] = {lane: (sql.HEAD, lane) for lane in Lane}
+    if wanted.held:
+        asked[Lane.LOCAL] = sql.HEAD_NOT_HELD, orjson.dumps(wanted.held).decode()
+    if wanted.open is not None:
+        asked[Lane.REMOTE] = sql.HEAD_OPEN, orjson.dumps(wanted.open).decode()
+    found = ((lane, db.execute(text, (value,)).fetchall()) for lane, (text, value) in asked.items())
+    return {lane: rows[0][0] for lane, rows in found if rows and rows[0][0] is not None}
 
 
 def claim_chosen(db: sqlite3.Connection, owner: str, chosen: Chosen, now: int) -> bool:
@@ -274,6 +291,17 @@ def _moved(db: sqlite3.Connection, owner: str, state: JobState, following: Next 
 def cancel(db: sqlite3.Connection, id_: str, at: int) -> JobState | None:
     rows = db.execute(sql.CANCEL, {"id": id_, "at": at}).fetchall() or db.execute(sql.STATE_OF_ID, (id_,)).fetchall()
     return JobState(rows[0][0]) if rows else None
+
+
+def refuse(db: sqlite3.Connection, load_key: str, code: str, error: str, at: int) -> list[str]:
+    values = {"load_key": load_key, "error_code": code, "error": _text(error), "at": at}
+    return [id_ for (id_,) in db.execute(sql.REFUSE, values).fetchall()]
+
+
+def keep_forecast(db: sqlite3.Connection, loaded: LoadSeen) -> None:
+    db.execute(sql.KEEP_FORECAST, astuple(loaded))
+    db.execute(sql.TRIM_FORECASTS_OF_KEY, {"load_key": loaded.load_key, "kept": KEPT_FORECASTS})
+    db.execute(sql.TRIM_FORECASTS, (ALL_FORECASTS,))
 
 
 def rehearse(db: sqlite3.Connection, job: NewJob) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from foreman.core.estimate import Sample
+from foreman.core.headroom import LoadSeen
 from foreman.core.job import Answer, Chosen, Claim, HandBack, Job, JobState, NewJob, Next, Outcome, Payload
 from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
@@ -121,6 +122,15 @@ class Store(Protocol):
     async def cancel(self, id: str, at: int) -> JobState | None:  # noqa: A002
         """Cancel a queued job at once, mark a claimed one; the state afterwards, None for an unknown job."""
 
+    async def refuse(self, load_key: str, code: str, error: str, at: int) -> Sequence[str]:
+        """Fail the ready jobs of a load key that do not override the gate; their ids."""
+
+    async def keep_forecast(self, loaded: LoadSeen) -> None:
+        """Keep what a load took beside what was expected; the newest of each load key stay."""
+
+    async def forecasts(self, limit: int) -> Sequence[LoadSeen]:
+        """What loads took, the newest first."""
+
     async def rehearse(self, job: NewJob) -> None:
         """Keep a job and forget it in one step: whether there is room for one. It is never seen by anybody."""
 
@@ -167,6 +177,9 @@ class Store(Protocol):
 
     async def waiting(self, limit: int, now: int, lane: Lane = Lane.LOCAL) -> Sequence[Waiting]:
         """The oldest jobs of a lane that a claim at `now` could choose from, in the order of arrival."""
+
+    async def ready_keys(self, limit: int, now: int) -> Sequence[str]:
+        """The load keys of the jobs a claim at `now` could choose from, the one that waits longest first."""
 
     async def delayed(self, limit: int, now: int) -> Sequence[Job]:
         """The queued jobs that are not ready at `now`, by the time when they will be."""

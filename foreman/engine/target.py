@@ -30,6 +30,8 @@ from foreman.engine.wire import Wire
 
 # aiohttp sends a bytes body in one piece and warns above this size; a file-like one goes out in pieces.
 LARGE_BODY: Final = 1 << 20
+# A verbose description holds the whole vocabulary of a model.
+VERBOSE_SECONDS: Final = 30.0
 # Nothing here decompresses.
 PLAIN: Final = {"accept-encoding": "identity"}
 
@@ -149,6 +151,11 @@ class Target:
         except TargetError:
             return False
         return True
+
+    async def show(self, model: str, *, verbose: bool = False) -> bytes:
+        """What the target says of a model. Raises TargetError."""
+        timeout = self._probe_timeout if not verbose else max(self._probe_timeout, VERBOSE_SECONDS)
+        return await self._ask("POST", "/api/show", {"model": model, "verbose": verbose}, timeout)
 
     async def unload(self, model: str, timeout: float) -> None:
         """Ask the target to drop a model. It answers at once and unloads afterwards. Raises TargetError."""

@@ -15,6 +15,7 @@ from foreman.core.job import FINISHED, Chosen, Hot, JobState, NewJob, Next, Outc
 from foreman.core.lanes import Lane
 from foreman.core.residency import Residency, hot
 from foreman.engine.executor import Executor
+from foreman.engine.gate import Gate
 from foreman.engine.holding import Try
 from foreman.engine.live import Live
 from foreman.engine.poller import SWAP_SECONDS
@@ -27,8 +28,9 @@ log = logging.getLogger(__name__)
 class Worker:
     """Runs one job at a time until the executor is told to stop."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, gate: Gate) -> None:
         self._executor = executor
+        self._gate = gate
         self._settlement = executor.settlement
         self._target = executor.target
         self._poller = executor.poller
@@ -88,8 +90,10 @@ class Worker:
             self._lane.wake.clear()
             if executor.stopping():
                 return None
-            if self._lane.depth.total == 0 or executor.paused or not self._lanes.take(Lane.LOCAL):
+            if self._lane.depth.total == 0 or executor.paused:
                 await self._rest(None)
+            elif not self._lanes.take(Lane.LOCAL):
+                await self._rest(await self._look_behind())
             else:
                 start = await executor.claim(self._wanted(await self._preferred()))
                 if start is not None:
@@ -97,7 +101,7 @@ class Worker:
                 self._lanes.free(Lane.LOCAL, ran=False)
                 if executor.stopping():
                     return None
-                await self._rest(await executor.until_due())
+                await self._rest(self._gate.pause(await executor.until_due()))
             if self._handed is not None:
                 start, self._handed = self._handed, None
                 return start
@@ -109,13 +113,19 @@ class Worker:
         await self._clock.wait(self._lane.wake, pause)
         self._resting = False
 
+    async def _look_behind(self) -> float | None:
+        """While the remote lane runs: for how long to wait for it. The jobs that it overtakes are looked at."""
+        if self._gate.holding:
+            await self._preferred()
+        return self._gate.pause(None)
+
     async def _preferred(self) -> Hot:
         """What the next claim should prefer. Before a swap the target is asked again: others may use it too."""
         preferred = self.hot()
         if not self._lane.depth.matches(preferred):
             await self._poller.look(max_age=SWAP_SECONDS)
             preferred = self.hot()
-        return preferred
+        return await self._gate.admits(preferred)
 
     def hot(self) -> Hot:
         """What the target holds, as far as it is known."""
@@ -185,7 +195,7 @@ class Worker:
         if not self._executor.goes_on():
             return None
         preferred = self.hot()
-        return self._wanted(preferred) if self._lane.depth.matches(preferred) else None
+        return self._wanted(self._gate.closed(preferred)) if self._lane.depth.matches(preferred) else None
 
     def _wanted(self, preferred: Hot) -> Next:
         gives_way = self._lanes.gives_way(Lane.LOCAL)

@@ -157,7 +157,10 @@ class Delivery:
         place = await self._engine.forecast.place(live) if live.state is JobState.QUEUED else None
         if place is None:
             return words
-        words += f" position={place.position} reason={reason_of(self._engine, place)}"
+        hold = self._engine.gate.hold(live.key, live.override)
+        words += f" position={place.position} reason={reason_of(self._engine, place, hold)}"
+        if hold is not None:
+            return f"{words} hold={hold.cause}: {hold.text}"
         if place.expected_start is None or self._engine.paused:
             return words
         return f"{words} expected_start={place.expected_start:.0f}s"

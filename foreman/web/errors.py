@@ -54,6 +54,7 @@ STATUS: Final[dict[type[ForemanError], int]] = {
     errors.ReaderCut: 503,
     errors.TargetSilent: 504,
     errors.NoRoom: 507,
+    errors.NeverFits: 507,
     errors.StorageFull: 507,
 }
 
@@ -67,7 +68,7 @@ RETRY_AFTER: Final[dict[type[ForemanError], int]] = {
     errors.TargetSilent: 30,
 }
 
-OWN_PATHS: Final = ("/health", "/jobs", "/queue", "/slots", "/events", "/openapi.json", "/metrics", "/ui")
+OWN_PATHS: Final = ("/health", "/jobs", "/queue", "/slots", "/machine", "/events", "/openapi.json", "/metrics", "/ui")
 
 
 def status_of(error: ForemanError) -> int:
@@ -101,7 +102,7 @@ def headers_of(error: ForemanError) -> dict[str, str]:
         headers[JOB_HEADER] = error.job_id
     if isinstance(error, errors.OffsetBeyondEnd):
         headers["Content-Range"] = f"bytes */{error.size}"
-    if isinstance(error, errors.RequestError | errors.MaybeBilled):
+    if isinstance(error, errors.RequestError | errors.MaybeBilled | errors.NeverFits):
         # A client that tries again by itself would only be told the same.
         headers["X-Should-Retry"] = "true" if wait is not None else "false"
     if isinstance(error, errors.NotAllowed):

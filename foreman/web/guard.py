@@ -34,7 +34,8 @@ ALLOW_HEADERS: Final = (
     "Authorization, Content-Type, User-Agent, Accept, X-Requested-With, X-Api-Key, Idempotency-Key, Prefer, "
     "Anthropic-Version, Anthropic-Beta, OpenAI-Beta, X-Stainless-Arch, X-Stainless-Async, X-Stainless-Custom-Poll-"
     "Interval, X-Stainless-Helper-Method, X-Stainless-Lang, X-Stainless-OS, X-Stainless-Package-Version, X-Stainless-"
-    "Poll-Helper, X-Stainless-Retry-Count, X-Stainless-Runtime, X-Stainless-Runtime-Version, X-Stainless-Timeout"
+    "Poll-Helper, X-Stainless-Retry-Count, X-Stainless-Runtime, X-Stainless-Runtime-Version, X-Stainless-Timeout, "
+    "X-Foreman-Override"
 )
 EXPOSE_HEADERS: Final = "X-Foreman-Job, X-Foreman-Error, X-Foreman-Stale, Retry-After"
 PREFLIGHT: Final = {

@@ -13,7 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from foreman.core import names, ollama, pulls
 from foreman.core.errors import BadRequest, ForemanError, JobFinished, JobNotFound, TooMany
 from foreman.core.job import FINISHED, Job, JobState, Mode
-from foreman.core.submission import Submission
+from foreman.core.submission import Submission, checked_override
 from foreman.core.upstreams import Claiming, named
 from foreman.engine.store import JobFilter
 from foreman.web.admission import Inquiry, Unload, admitted
@@ -21,7 +21,7 @@ from foreman.web.bodies import read_body
 from foreman.web.jobview import attempts_view, job_view
 from foreman.web.keys import ENGINE, SETTINGS
 from foreman.web.openapi_schemas import ARRAY_LIMIT
-from foreman.web.queued import IDEMPOTENCY_KEY, client_of, repeatable
+from foreman.web.queued import IDEMPOTENCY_KEY, OVERRIDE, client_of, overriding, repeatable
 
 LIST_DEFAULT, LIST_LIMIT = 50, 500
 _JSON: Final = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
@@ -72,9 +72,9 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
     engine, settings = request.app[ENGINE], request.app[SETTINGS]
     if not isinstance(entry, dict):
         raise BadRequest(f"{where or 'the body'} must be an object with path and body")
-    unknown = sorted(set(entry) - {"path", "body", "not_before"})
+    unknown = sorted(set(entry) - {"path", "body", "not_before", "override"})
     if unknown:
-        raise BadRequest(f"{_field(where, unknown[0])} is unknown; a job has path, body and not_before")
+        raise BadRequest(f"{_field(where, unknown[0])} is unknown; a job has path, body, not_before and override")
     path = entry.get("path")
     if path not in ollama.JOB_PATHS or path == "/v1/audio/transcriptions":
         known = ", ".join(p for p in ollama.JOB_PATHS if p != "/v1/audio/transcriptions")
@@ -96,7 +96,11 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
     if isinstance(found, Unload):
         raise BadRequest(f"{_field(where, 'body')} only unloads a model, which is no job: send it to {path}")
     not_before = _not_before(entry.get("not_before"), where, engine.clock.time())
-    return dataclasses.replace(found.submission, mode=Mode.DETACHED, not_before=not_before)
+    override = checked_override(entry.get("override"), _field(where, "override"))
+    submission = overriding(found.submission, request.headers)
+    return dataclasses.replace(
+        submission, mode=Mode.DETACHED, not_before=not_before, override=override or submission.override
+    )
 
 
 def _field(where: str, name: str) -> str:
@@ -192,7 +196,8 @@ async def cancelled(request: web.Request) -> web.Response:
 
 async def retried(request: web.Request) -> web.Response:
     """The request of a failed or cancelled job again, as a new job."""
-    live = await request.app[ENGINE].retry(job_id(request))
+    override = checked_override(request.headers.get(OVERRIDE), OVERRIDE)
+    live = await request.app[ENGINE].retry(job_id(request), override)
     return await one_job(request, live.id, 202, {"Location": f"/jobs/{live.id}", "X-Foreman-Job": live.id})
 
 

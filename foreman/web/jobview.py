@@ -6,6 +6,7 @@ Times are RFC 3339 in UTC, durations seconds, null where nothing is known or not
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from foreman.core.gate import Hold
 from foreman.core.job import FINISHED, Job, JobState, Stats
 from foreman.core.slots import is_slot, label_of, memory_of
 from foreman.engine.engine import Engine
@@ -29,6 +30,7 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
     live = engine.jobs.get(job.id)
     state = live.state if live is not None else job.state
     queued = state is JobState.QUEUED
+    hold = engine.gate.hold(job.load_key, job.override) if queued and outlook else None
     return {
         "id": job.id,
         "state": state,
@@ -41,8 +43,9 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
         "mode": live.mode if live is not None else job.mode,
         "client": job.client,
         "position": outlook.position if queued and outlook else None,
-        "reason": reason_of(engine, outlook, delayed=job.not_before > 0) if queued else None,
-        "expected_start": outlook.expected_start if queued and outlook and not engine.paused else None,
+        "reason": reason_of(engine, outlook, hold, delayed=job.not_before > 0) if queued else None,
+        "hold": hold_view(hold) if hold is not None else None,
+        "expected_start": outlook.expected_start if queued and outlook and not (engine.paused or hold) else None,
         "attempts": job.attempts,
         "max_attempts": job.max_attempts,
         "not_before": moment(job.not_before or None),
@@ -56,6 +59,7 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
         "output_bytes": None if live is None else live.relay.size,
         "retry_of": job.retry_of,
         "kept": job.kept,
+        "override": job.override,
         "links": links(job.id, state, slot=is_slot(job.model)),
     }
 
@@ -109,15 +113,30 @@ def change_view(event: Event) -> dict[str, object]:
         "attempts": event.attempts,
         "created_at": moment(live.created_at),
         "output_bytes": event.output_bytes,
+        "hold": None if event.hold is None else hold_view(event.hold),
         "links": links(live.id, event.state, slot=is_slot(live.model)),
     }
 
 
-def reason_of(engine: Engine, outlook: Outlook | None, *, delayed: bool = False) -> str | None:
+def hold_view(hold: Hold) -> dict[str, object]:
+    """Why the gate holds something. Bytes, or load per core."""
+    return {
+        "cause": hold.cause,
+        "text": hold.text,
+        "needed": hold.needed,
+        "there": hold.there,
+        "since": moment(int(hold.since * 1000)),
+        "next_look": moment(int(hold.next_look * 1000)),
+    }
+
+
+def reason_of(
+    engine: Engine, outlook: Outlook | None, hold: Hold | None = None, *, delayed: bool = False
+) -> str | None:
     """Why a queued job stands where it stands; `outlook` None where it has no place in the order."""
     reason = held_up(engine)
     if reason is None and outlook is not None:
-        return outlook.reason
+        return outlook.reason if hold is None else "held"
     return reason or ("delayed" if delayed else None)
 
 

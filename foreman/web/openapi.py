@@ -11,7 +11,8 @@ from aiohttp import web
 
 from foreman import __version__
 from foreman.core.job import JobState
-from foreman.web.openapi_schemas import ARRAY_LIMIT, ID, SCHEMAS, Schema, array, ref
+from foreman.web.openapi_schemas import ARRAY_LIMIT, SCHEMAS
+from foreman.web.openapi_shapes import ID, Schema, array, ref
 
 PROBLEMS: Final = {
     400: "something in the request is wrong; the detail names it",
@@ -99,6 +100,7 @@ _KEY: Final = _in(
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     "the same request again joins its job; for one job only",
 )
+_OVERRIDE: Final = _in("header", "X-Foreman-Override", {"type": "string", "enum": ["gate"]}, "do not heed the gate")
 _NUMBER: Final[Schema] = {"type": "string", "pattern": "^[0-9]{1,18}$"}
 _LIST: Final = [
     _in(
@@ -176,7 +178,7 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             409,
             413,
             *WRITES,
-            parameters=[_KEY],
+            parameters=[_KEY, _OVERRIDE],
             requestBody={
                 "required": True,
                 "content": {
@@ -218,9 +220,11 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             "retry_job",
             "Submit the request of a failed or cancelled job again, as a new job",
             {202: _json(ref("JobPage"), "the new job", **_ACCEPTED)},
+            400,
             404,
             409,
             *WRITES,
+            parameters=[_OVERRIDE],
         ),
     },
     "/jobs/{id}/keep": {
@@ -296,6 +300,20 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             404,
             409,
         ),
+    },
+    "/machine": {
+        "get": _operation(
+            "show_machine",
+            "What the machine is like, what is held, and what the next load needs",
+            {200: _json(ref("Machine"), "the machine")},
+        )
+    },
+    "/machine/forecasts": {
+        "get": _operation(
+            "show_forecasts",
+            "What was expected of past loads and what they took, the newest first",
+            {200: _json(ref("Forecasts"), "past loads")},
+        )
     },
     "/events": {
         "get": _operation(

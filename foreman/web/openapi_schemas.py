@@ -1,60 +1,35 @@
 """The shapes of what foreman's own routes take and give, as JSON Schema; `jobview.py`, `status.py` and `queue.py` make
 them, and a test replays them."""
 
-from typing import Any, Final
+from typing import Final
 
 from foreman.core.job import JobState, Mode
 from foreman.core.lanes import Lane, Wait
 from foreman.core.ollama import JOB_PATHS
 from foreman.core.order import Reason
 from foreman.core.slots import LABEL_LENGTH, LONGEST_EXPIRY, MOST_MEMORY, SHORTEST_EXPIRY
-
-Schema = dict[str, Any]
+from foreman.web.openapi_machine import MACHINE_SCHEMAS, OVERRIDE
+from foreman.web.openapi_shapes import (
+    COUNT,
+    ID,
+    NUMBER,
+    SECONDS,
+    SWITCH,
+    TEXT,
+    TIME,
+    Schema,
+    array,
+    or_null,
+    record,
+    ref,
+)
+from foreman.web.openapi_shapes import words as _words
 
 ARRAY_LIMIT: Final = 1000
 TRANSCRIPTIONS: Final = "/v1/audio/transcriptions"
 
-
-def ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def record(required: Schema, optional: Schema | None = None, *, closed: bool = False, **more: object) -> Schema:
-    """An object with these members; a closed one has no others."""
-    shape = {"type": "object", "required": sorted(required), "properties": {**required, **(optional or {})}, **more}
-    return {**shape, "additionalProperties": False} if closed else shape
-
-
-def array(items: Schema, **more: object) -> Schema:
-    return {"type": "array", "items": items, **more}
-
-
-def or_null(schema: Schema) -> Schema:
-    """The same, or null where nothing is known or not yet."""
-    if isinstance(schema.get("type"), str) and "enum" not in schema:
-        return {**schema, "type": [schema["type"], "null"]}
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _words(names: object, text: str = "") -> Schema:
-    found: Schema = {"type": "string", "enum": [str(name) for name in names]}  # type: ignore[attr-defined]
-    return {**found, "description": text} if text else found
-
-
-TEXT: Final[Schema] = {"type": "string"}
-NUMBER: Final[Schema] = {"type": "number"}
-COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
-SWITCH: Final[Schema] = {"type": "boolean"}
-TIME: Final[Schema] = {"type": "string", "format": "date-time", "examples": ["2026-01-31T12:00:00.123Z"]}
-SECONDS: Final[Schema] = {"type": "number", "description": "seconds"}
-ID: Final[Schema] = {
-    "type": "string",
-    "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$",
-    "description": "a ULID",
-    "examples": ["01M7Y85ES1M7RYVESTD1QG1G0Z"],
-}
 STATE: Final = _words(JobState)
-REASON: Final = _words((*Reason, *Wait, "delayed", "paused", "target_down"), "why it waits where it waits")
+REASON: Final = _words((*Reason, *Wait, "held", "delayed", "paused", "target_down"), "why it waits where it waits")
 LANE: Final = _words(Lane, "local: what the target's machine carries; remote: what runs elsewhere")
 
 _ERROR: Final = record({"code": TEXT, "message": or_null(TEXT)})
@@ -71,6 +46,7 @@ _CHANGE: Final[Schema] = {
     "attempts": COUNT,
     "created_at": or_null(TIME),
     "output_bytes": or_null({**COUNT, "description": "of the answer so far, while the job lives"}),
+    "hold": or_null(ref("Hold")),
     "links": record({"self": TEXT, "response": TEXT}, {"cancel": TEXT, "retry": TEXT}),
 }
 
@@ -91,6 +67,7 @@ _JOB: Final[Schema] = {
     "stats": or_null(ref("Stats")),
     "retry_of": or_null(ID),
     "kept": SWITCH,
+    "override": or_null(OVERRIDE),
 }
 
 _NEW_JOB: Final = record(
@@ -111,7 +88,8 @@ _NEW_JOB: Final = record(
                 {"type": "null"},
             ],
             "description": "a time, or seconds from now",
-        }
+        },
+        "override": or_null(OVERRIDE),
     },
     closed=True,
 )
@@ -141,7 +119,7 @@ def _lanes(running: Schema) -> Schema:
             "slots": {"type": "integer", "minimum": 1},
             "running": array(running, description="the one that was begun first in front"),
             "queued": COUNT,
-            "waits_for": or_null(_words((*Wait, "paused", "target_down"), "why the next one does not run")),
+            "waits_for": or_null(_words((*Wait, "held", "paused", "target_down"), "why the next one does not run")),
         }
     )
     return record({name.value: lane for name in Lane})
@@ -261,4 +239,5 @@ SCHEMAS: Final[dict[str, Schema]] = {
         }
     ),
     "Health": _HEALTH,
+    **MACHINE_SCHEMAS,
 }

@@ -16,7 +16,7 @@ from foreman.core.framing import Framing
 from foreman.core.job import Mode
 from foreman.core.prefer import preference
 from foreman.core.pulls import PULL
-from foreman.core.submission import Submission, checked_key, request_hash
+from foreman.core.submission import Submission, checked_key, checked_override, request_hash
 from foreman.core.upstreams import named
 from foreman.engine.engine import Engine
 from foreman.engine.intake import Ticket
@@ -30,6 +30,7 @@ from foreman.web.paths import route_path
 from foreman.web.relayed import RelayedOutlet
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
+OVERRIDE = "X-Foreman-Override"
 # The official OpenAI SDKs say in this header how often they have sent a request before.
 RETRY_COUNT = "x-stainless-retry-count"
 _COUNTED: Final = re.compile(r"0*[1-9][0-9]*")
@@ -50,8 +51,9 @@ async def take(inquiry: Inquiry, engine: Engine, settings: Settings) -> Taken | 
         return asked
     # A list that comes in several lines is one list (RFC 9110, 5.3).
     wish = preference(",".join(inquiry.headers.getall("Prefer", ())))
+    asked_for = overriding(asked.submission, inquiry.headers)
     submission = await apart(
-        partial(repeatable, asked.submission, inquiry.headers, inquiry.body), long=len(inquiry.body) > LARGE
+        partial(repeatable, asked_for, inquiry.headers, inquiry.body), long=len(inquiry.body) > LARGE
     )
     if wish.wait == 0:
         submission = dataclasses.replace(submission, mode=Mode.DETACHED)
@@ -95,6 +97,12 @@ async def _queued(request: web.Request, body: bytes) -> web.StreamResponse:
     if taken.ticket.path == PULL and taken.waiting.asked is Framing.WHOLE:
         return await last_line(outlet, engine, taken.ticket, taken.waiting) or outlet.response
     return await answer(outlet, engine, taken.ticket, taken.waiting) or outlet.response
+
+
+def overriding(submission: Submission, headers: Mapping[str, str]) -> Submission:
+    """The submission with what its headers override. Raises BadRequest."""
+    override = checked_override(headers.get(OVERRIDE), OVERRIDE)
+    return submission if override is None else dataclasses.replace(submission, override=override)
 
 
 def repeatable(submission: Submission, headers: Mapping[str, str], body: bytes) -> Submission:

@@ -19,6 +19,7 @@ from foreman.web.errors import Handler, is_own, render
 from foreman.web.events import events
 from foreman.web.guard import GUARD
 from foreman.web.keys import SETTINGS
+from foreman.web.machine import forecasts, machine
 from foreman.web.openapi import openapi
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
@@ -55,6 +56,8 @@ OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/slots", slots.asked),
     ("DELETE", "/slots/{id}", slots.released),
     ("POST", "/slots/{id}/heartbeat", slots.beaten),
+    ("GET", "/machine", machine),
+    ("GET", "/machine/forecasts", forecasts),
     ("GET", "/events", events),
     ("GET", "/openapi.json", openapi),
 )

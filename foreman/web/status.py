@@ -56,7 +56,7 @@ async def report(engine: Engine, status: str) -> dict[str, object]:
             "last_poll": poller.polled_at,
             "last_success": poller.succeeded_at,
             "models": len(poller.models.models),
-            "resident": [_runner(runner) for runner in poller.residency.runners],
+            "resident": [runner_view(runner) for runner in poller.residency.runners],
         },
         "queue": {
             "paused": engine.paused,
@@ -103,7 +103,7 @@ def _together(*counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sum(map(Counter, counts), Counter[str]()).most_common())
 
 
-def _runner(runner: Runner) -> dict[str, object]:
+def runner_view(runner: Runner) -> dict[str, object]:
     return {
         "model": runner.name,
         "size": runner.size,

@@ -28,6 +28,8 @@ from foreman.core.errors import ConfigError
         ("jobs show A --json", Ask("jobs show", as_json=True, jobs=["A"])),
         ("jobs cancel A B", Ask("jobs cancel", jobs=["A", "B"])),
         ("queue", Ask("queue")),
+        ("submit m x --force", Ask("submit", model="m", prompt=["x"], force=True)),
+        ("doctor --forecast", Ask("doctor")),
     ],
 )
 def test_what_is_asked_for(line: str, ask: Ask) -> None:
@@ -46,6 +48,7 @@ def test_the_key_is_the_settings_own() -> None:
         ("jobs list --limit 0", "must be a whole number above 0"),
         ("jobs watch", "required: ID"),
         ("jobs show A B", "unexpected 'B'"),
+        ("doctor", "required: --forecast"),
         ("queue --jsn", "unknown flag --jsn; see foreman queue --help"),
     ],
 )

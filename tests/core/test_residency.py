@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from foreman.core.inventory import EMPTY, Inventory, Runner
 from foreman.core.job import Hot, LoadKey
-from foreman.core.residency import Load, Ready, Residency, Swap, hot, plan, workers
+from foreman.core.residency import Load, Ready, Residency, Swap, hot, is_heavy, plan, workers
 
 # `copy` has the weights of `a`; `vectors` only embeds; `new` was pulled after the last list and is in it nowhere.
 WEIGHTS = {"a:latest": "1", "copy:latest": "1", "b:latest": "2", "c:latest": "3", "vectors:latest": "4"}
@@ -264,3 +264,38 @@ def test_a_second_equal_look_changes_nothing(data: st.DataObject, swap: Swap, lo
     assert once.observe(look, INVENTORY) == once
     for loaded in once.loaded:
         assert any(r.canonical in INVENTORY.aliases(loaded.key.model) for r in look)
+
+
+def heavy(key: LoadKey, residency: Residency, swap: Swap = Swap.EXCLUSIVE, *, remote: bool = False) -> bool:
+    return is_heavy(key, residency, INVENTORY, swap, remote=remote)
+
+
+def test_a_load_is_heavy_unless_it_only_pins() -> None:
+    nothing, left, own = shown(), shown("a:latest"), after(Load(A), shown(), Swap.EXCLUSIVE)
+    assert heavy(A, nothing)
+    assert heavy(B, left)
+    assert heavy(B, own)
+    # Left by somebody: with the options of this job, as far as they show.
+    assert not heavy(A, left)
+    assert not heavy(LoadKey("copy:latest"), left)
+    assert heavy(A_SMALL, left)
+    assert not heavy(LoadKey("a:latest", (("num_ctx", 4096),)), left)
+    # Loaded by foreman itself: its options are known.
+    assert not heavy(A, own)
+    assert heavy(A_SMALL, own)
+
+
+def test_what_takes_no_memory_here_is_not_heavy() -> None:
+    assert not heavy(B, shown(), remote=True)
+    assert not heavy(LoadKey("vectors:latest"), shown())
+    assert not heavy(LoadKey("gone:latest"), shown())
+    assert is_heavy(LoadKey("gone:latest"), shown(), EMPTY, Swap.EXCLUSIVE, remote=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), KEYS, SWAPS)
+def test_only_what_has_to_be_loaded_is_heavy(data: st.DataObject, key: LoadKey, swap: Swap) -> None:
+    residency = data.draw(residencies(swap))
+    if heavy(key, residency, swap):
+        assert isinstance(planned(key, residency, swap), Load)
+    assert str(key) not in hot(residency, INVENTORY).load_keys or not heavy(key, residency, swap)

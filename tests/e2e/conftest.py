@@ -26,4 +26,4 @@ async def foreman(stub: StubOllama, db: Path) -> AsyncIterator[Foreman]:
     async with serving(stub.url, db) as foreman:
         yield foreman
         assert foreman.process.returncode is None, "\n".join(foreman.lines)
-    assert not any(event["level"] in ("error", "critical") for event in foreman.events), foreman.lines
+    assert [event for event in foreman.events if event["level"] in ("error", "critical")] == []

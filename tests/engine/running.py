@@ -19,6 +19,7 @@ from foreman.engine.clock import SystemClock
 from foreman.engine.engine import Engine
 from foreman.engine.intake import Ticket
 from foreman.engine.live import Live
+from foreman.engine.machine import Reader
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.store import JobFilter
 from foreman.testing import Ending, Script, StubOllama
@@ -145,10 +146,12 @@ class Running:
 
 @asynccontextmanager
 async def running(stub: StubOllama, db: Path, **settings: Any) -> AsyncIterator[Running]:
-    """An engine that has had its one look at the target."""
+    """An engine that has had its one look at the target; a `reader` among the settings reads the machine."""
     clock = Watched()
-    chosen = Settings(**{"target": stub.url, "db": db, "poll_seconds": 3600.0, "disk_reserve": 0, **settings})
-    async with engine_of(chosen, clock) as engine:
+    reader: Reader | None = settings.pop("reader", None)
+    alone = {"gate": "off", "disk_reserve": 0, "poll_seconds": 3600.0}
+    chosen = Settings(**{"target": stub.url, "db": db, **alone, **settings})
+    async with engine_of(chosen, clock, reader) as engine:
         work = Running(engine, stub, clock, db)
         await engine.start()
         working = asyncio.create_task(engine.run())

@@ -29,6 +29,7 @@ JOBS: dict[int, tuple[str, int, tuple[str | None, ...]]] = {
     13: ("working", 1, (None,)),
 }
 REMOTE = (12, 13)  # one job in flight is all the local lane holds
+LATER = {"tries", "override"}
 TRIES = "SELECT seq, n, started_at, ended_at, outcome, error_code, error FROM attempts ORDER BY seq, n"
 
 
@@ -82,7 +83,7 @@ def _insert(db: sqlite3.Connection, seq: int, state: str, attempts: int, tries: 
 def told(path: Path) -> list[list[tuple[Any, ...]]]:
     """Every job, attempt, request, answer and sample, as every version has them."""
     with closing(sqlite3.connect(path)) as db:
-        columns = ", ".join(row[1] for row in db.execute("PRAGMA table_info(jobs)") if row[1] != "tries")
+        columns = ", ".join(row[1] for row in db.execute("PRAGMA table_info(jobs)") if row[1] not in LATER)
         queries = [f"SELECT {columns} FROM jobs ORDER BY seq", TRIES]
         queries += [f"SELECT * FROM {table} ORDER BY 1" for table in ("payloads", "results", "samples")]
         found = [db.execute(query).fetchall() for query in queries]

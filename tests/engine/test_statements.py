@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from foreman.engine.store import JobFilter
 # What scans an index on purpose: figures of the whole queue, once at the start or over a bounded number of rows.
 SCANS = {
     "DEPTH", "FINISHED_BYTES", "OLDEST_FINISHED", "OLDEST_QUEUED", "DROP_ATTACHED", "RECOVER", "RECOVER_ATTEMPTS",
-    "REPEATABLE", "TAKE_OVER", "ACTIVE",
+    "REPEATABLE", "READY_KEYS", "TAKE_OVER", "ACTIVE",
 }  # fmt: skip
 # The delayed jobs that are ready now are few, and so are the samples.
-SORTS = {"DEPTH", "WAITING", "SAMPLES", "TRIM_SAMPLES"}
+SORTS = {"DEPTH", "WAITING", "READY_KEYS", "SAMPLES", "TRIM_SAMPLES"}
 STATEMENTS = {
     name: text for name, text in vars(statements).items() if name.isupper() and name != "COLUMNS" and name[0] != "_"
 }
@@ -72,11 +73,12 @@ def test_no_statement_scans_or_sorts_the_jobs(db: sqlite3.Connection, filled: st
 
 
 @pytest.mark.parametrize("filled", [False, True])
-def test_the_claim_is_a_handful_of_probes(db: sqlite3.Connection, filled: bool) -> None:
+@pytest.mark.parametrize("name", ["CLAIM", "CLAIM_ADMITTED"])
+def test_the_claim_is_a_handful_of_probes(db: sqlite3.Connection, filled: bool, name: str) -> None:
     if filled:
         fill(db, 1_000)
         db.execute("ANALYZE")
-    lines = [line.replace("COVERING ", "") for line in plan(db, statements.CLAIM) if " jobs " in line]
+    lines = [line.replace("COVERING ", "") for line in plan(db, STATEMENTS[name]) if " jobs " in line]
     assert sorted(lines) == [
         "SEARCH jobs USING INDEX jobs_active (<expr>=?)",
         "SEARCH jobs USING INDEX jobs_ready (lane=? AND seq<?)",
@@ -191,6 +193,8 @@ def test_what_may_be_asked_for_again_is_found_without_a_look_at_the_rest(db: sql
 
 PLAIN = """
 SELECT seq FROM jobs WHERE state='queued' AND not_before<=:now AND lane='local'
+AND (override='gate' OR load_key IN (SELECT value FROM json_each(:load_keys))
+  OR load_key IN (SELECT value FROM json_each(:admitted)))
 ORDER BY CASE WHEN load_key IN (SELECT value FROM json_each(:load_keys)) THEN 0
               WHEN model IN (SELECT value FROM json_each(:models)) THEN 1 ELSE 2 END, seq LIMIT 1"""
 
@@ -206,16 +210,23 @@ def test_the_claim_is_the_plain_order_in_thousands_of_random_queues(db: sqlite3.
             state = chance.choice(("queued", "queued", "queued", "done"))
             db.execute(
                 "INSERT INTO jobs (id, state, lane, model, load_key, path, mode, client, max_attempts, not_before,"
-                " created_at, finished_at, bytes) VALUES (?, ?, ?, ?, ?, '/', 'detached', '', 3, ?, 1, ?, 0)",
+                " created_at, finished_at, override, bytes)"
+                " VALUES (?, ?, ?, ?, ?, '/', 'detached', '', 3, ?, 1, ?, ?, 0)",
                 (
                     f"{number:026d}", state, chance.choice(("local", "local", "remote")), key[0], key,
                     chance.choice((0, 0, 3, 7)) if state == "queued" else 0, 1 if state == "done" else None,
+                    chance.choice((None, None, "gate")),
                 ),
             )  # fmt: skip
         db.execute("INSERT INTO payloads SELECT seq, '[]', 0, x'' FROM jobs")
         hot = Hot(tuple(chance.sample(keys, chance.randrange(3))), tuple(chance.sample("abc", chance.randrange(3))))
         now = chance.randrange(10)
-        values = {"now": now, "load_keys": json.dumps(hot.load_keys), "models": json.dumps(hot.models)}
+        admitted = chance.choice((None, (), tuple(chance.sample(keys, 3))))
+        hot = replace(hot, admitted=admitted)
+        values = {
+            "now": now, "load_keys": json.dumps(hot.load_keys), "models": json.dumps(hot.models),
+            "admitted": json.dumps(keys if admitted is None else admitted),
+        }  # fmt: skip
         expected = db.execute(PLAIN, values).fetchone()
         claim = steps.claim(db, "me", Next(hot), now)
         assert (claim and claim.job.seq) == (expected and expected[0]), hot

@@ -106,6 +106,59 @@ async def test_the_hottest_is_claimed_first_then_the_oldest(store: Store, hot: H
     assert await claimed(store, hot) == expected
 
 
+@pytest.mark.parametrize(
+    ("hot", "expected"),
+    [
+        (Hot(admitted=()), None),
+        (Hot(("b",), ("b",), ()), 2),
+        (Hot(("b",), ("b",), ("a",)), 2),
+        (Hot((), ("b",), ("a",)), 1),  # it is loaded with other options, and they were not admitted
+        (Hot((), ("b",), ("a", "b")), 2),
+        (Hot(admitted=("c", "none")), 3),
+    ],
+)
+async def test_a_claim_takes_only_what_is_loaded_or_admitted(store: Store, hot: Hot, expected: int | None) -> None:
+    await submit(store, "a", "b", "c")
+    assert await claimed(store, hot) == expected
+
+
+async def test_the_load_keys_of_ready_jobs_come_in_the_order_of_their_oldest(store: Store) -> None:
+    for number, (model, not_before) in enumerate(
+        [("late", 9_000), ("b", 0), ("due", 4_000), ("a", 0), ("b", 0), ("late", 0), ("a", 8_000)], 1
+    ):
+        await store.submit(new_job(number, model, not_before=not_before))
+    assert await store.ready_keys(9, 5_000) == ["b", "due", "a", "late"]
+    assert await store.ready_keys(9, 9_999) == ["late", "b", "due", "a"]
+    assert await store.ready_keys(2, 5_000) == ["b", "due"]
+    await store.claim(Next(), 5_000)
+    assert await store.ready_keys(9, 5_000) == ["due", "a", "b", "late"]
+
+
+async def test_what_overrides_the_gate_need_not_be_admitted(store: Store) -> None:
+    await submit(store, "a", "b")
+    await store.submit(new_job(3, "a", override="gate"))
+    assert await claimed(store, Hot(admitted=())) == 3
+    job = await store.get(job_id(3))
+    assert job is not None
+    assert job.override == "gate"
+
+
+async def test_what_can_never_run_is_refused_as_a_whole(store: Store) -> None:
+    await submit(store, "a", "b", "a")
+    await store.submit(new_job(4, "a", override="gate"))
+    await store.submit(new_job(5, "a", not_before=9_000))
+    await store.submit(new_job(6, "a", (("num_ctx", 1),)))
+    await store.submit(new_job(7, "a", idem_key="k", req_hash=b"h"))
+    assert sorted(await store.refuse("a", "never_fits", "far too large", 50)) == [job_id(1), job_id(3), job_id(7)]
+    assert await store.refuse("a", "never_fits", "far too large", 60) == []
+    job = await store.get(job_id(1))
+    assert job is not None
+    assert (job.state, job.error_code, job.error, job.finished_at) == ("failed", "never_fits", "far too large", 50)
+    assert [await state(store, number) for number in (2, 4, 5, 6)] == [JobState.QUEUED] * 4
+    # The same request may be sent again with its key, and then override the gate.
+    assert (await store.submit(new_job(8, "a", idem_key="k", req_hash=b"h", override="gate"))).existing is None
+
+
 async def test_a_claim_carries_the_request(store: Store) -> None:
     body = os.urandom(100_000)
     payload = Payload("/v1/chat/completions", (("x-odd", "\udcff\x01"), ("accept", "*/*")), body)
@@ -164,6 +217,17 @@ async def test_who_gives_way_takes_nothing_younger_than_what_is_ready_in_the_oth
     after = await store.claim(remote, 5_000)
     assert after is not None
     assert after.job.seq == (2 if gives_way else 4)
+
+
+async def test_nobody_gives_way_to_what_is_held_unless_it_overrides_the_gate(store: Store) -> None:
+    wanted = replace(REMOTE, gives_way=True)
+    for number, (model, override) in enumerate([("a", None), ("far", None), ("a", "gate"), ("far", None)], 1):
+        lane = Lane.REMOTE if model == "far" else Lane.LOCAL
+        await store.submit(new_job(number, model, lane=lane, override=override))
+    assert await store.claim(wanted, 5_000) is None
+    assert await store.claim(replace(wanted, held=("b",)), 5_000) is None
+    claims = [await store.claim(replace(wanted, held=("b", "a")), 5_000) for _ in range(2)]
+    assert [claim and claim.job.seq for claim in claims] == [2, None]
 
 
 async def test_nobody_gives_way_to_a_job_whose_time_has_not_come(store: Store) -> None:

@@ -174,7 +174,7 @@ async def test_an_error_that_nobody_thought_of_ends_the_process_at_once(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("odd")
 
-    async with engine_of(Settings(target=stub.url, db=tmp_path / "foreman.db"), SystemClock()) as engine:
+    async with engine_of(Settings(gate="off", target=stub.url, db=tmp_path / "foreman.db"), SystemClock()) as engine:
         await engine.start()
         working = asyncio.create_task(engine.run())
         await engine.pause(True)

@@ -28,7 +28,7 @@ class Slept(HandClock):
 
 async def test_a_delayed_job_runs_at_its_time_of_day_though_the_machine_slept_until_then(tmp_path: Path) -> None:
     clock = Slept()
-    settings = Settings(db=tmp_path / "foreman.db", poll_seconds=77.0)
+    settings = Settings(gate="off", db=tmp_path / "foreman.db", poll_seconds=77.0)
     async with StubOllama() as stub, engine_of(dataclasses.replace(settings, target=stub.url), clock) as engine:
         await engine.start()
         running = asyncio.create_task(engine.run())

@@ -15,6 +15,7 @@ from foreman.config import Settings
 from foreman.core.addresses import Address
 from foreman.engine.clock import SystemClock
 from foreman.engine.engine import Engine
+from foreman.engine.machine import Reader
 from foreman.testing import StubOllama
 from foreman.web.guard import Guard
 from foreman.web.server import application, listening
@@ -43,9 +44,10 @@ def fronts(stub: StubOllama, tmp_path: Path) -> Fronts:
     """Makes a front with these settings. Its engine has had one look at the target."""
 
     @asynccontextmanager
-    async def serving(**settings: Any) -> AsyncIterator[Front]:
-        chosen = Settings(**{"target": stub.url, "db": tmp_path / "foreman.db", "disk_reserve": 0, **settings})
-        async with engine_of(chosen, SystemClock()) as engine:
+    async def serving(reader: Reader | None = None, **settings: Any) -> AsyncIterator[Front]:
+        alone = {"gate": "off", "disk_reserve": 0}
+        chosen = Settings(**{"target": stub.url, "db": tmp_path / "foreman.db", **alone, **settings})
+        async with engine_of(chosen, SystemClock(), reader) as engine:
             await engine.start()
             app = application(chosen, engine, Guard((), (), None))
             quick = chosen.http_server == "quick"

@@ -84,7 +84,7 @@ async def front(
     **settings: Any,
 ) -> AsyncIterator[Quick]:
     """Its engine has had one look at the target. `idle` and `patience` are those of the listening socket."""
-    chosen = Settings(**{"target": stub.url, "db": db, **settings})
+    chosen = Settings(**{"target": stub.url, "db": db, "gate": "off", "disk_reserve": 0, **settings})
     async with engine_of(chosen, SystemClock()) as engine:
         await engine.start()
         served = Quick("", stub, engine)

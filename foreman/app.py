@@ -18,7 +18,7 @@ from foreman.core.room import Room
 from foreman.engine import collector
 from foreman.engine.clock import Clock, SystemClock, millis
 from foreman.engine.disk import models_folder, room_in
-from foreman.engine.engine import Engine, Rules
+from foreman.engine.engine import Engine
 from foreman.engine.gate import Gate
 from foreman.engine.headroom import Headroom
 from foreman.engine.ids import new_id
@@ -27,6 +27,7 @@ from foreman.engine.machine import Machine, Reader, SystemReader
 from foreman.engine.patience import Limits
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Budget
+from foreman.engine.rules import Rules
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.target import Target
 from foreman.engine.upstream import Upstream

@@ -9,8 +9,7 @@ Rules:
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from foreman.core import slots
 from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound, StorageFailed, StorageFull
@@ -32,6 +31,7 @@ from foreman.engine.patience import Limits
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Reader
 from foreman.engine.remote import RemoteLane
+from foreman.engine.rules import Rules
 from foreman.engine.settlement import Settlement
 from foreman.engine.start import Start
 from foreman.engine.store import Store
@@ -49,19 +49,6 @@ RETURN_SECONDS: Final = 10.0
 SETTLE_SECONDS: Final = 10.0
 # The same where somebody asked twice to stop.
 HURRY_SECONDS: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the engine is told by the settings."""
-
-    max_queued: int
-    max_attempts: int
-    on_client_gone: Literal["cancel", "finish"]
-    drop_attached: bool
-    drain_seconds: float
-    retention_seconds: float
-    retention_bytes: int
 
 
 class Engine:

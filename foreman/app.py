@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from foreman.config import Settings
 from foreman.core.addresses import Address
 from foreman.core.gate import Thresholds
 from foreman.core.lanes import Slots
@@ -34,6 +33,7 @@ from foreman.engine.upstream import Upstream
 from foreman.engine.upstreams import Upstreams
 from foreman.keyfile import read_api_key
 from foreman.log import log_event
+from foreman.settings import Settings
 from foreman.web.guard import Guard
 from foreman.web.server import application, listening
 

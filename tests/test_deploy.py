@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from foreman.config import SETTINGS, Settings, load
+from foreman.config import load
+from foreman.settings import SETTINGS, Settings
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"

@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from foreman.cli import flags
-from foreman.config import SETTINGS, load
+from foreman.config import load
 from foreman.core import errors
 from foreman.core.errors import ConfigError, ForemanError, StartupError
 from foreman.core.job import TRANSITIONS, JobState
 from foreman.core.ollama import EMBEDDING_PATHS, JOB_PATHS, LOAD_OPTIONS, QUEUED_PATHS
 from foreman.remotes import FIELDS
+from foreman.settings import SETTINGS
 from foreman.web.errors import headers_of, status_of
 from foreman.web.routes import METHODS, OWN
 

@@ -12,9 +12,10 @@ from typing import NoReturn
 from foreman import __version__
 from foreman.cli.client_flags import ASKING, Ask, add_commands, asked
 from foreman.cli.run_flags import RUN, RunAsk, add_run, split, to_run
-from foreman.config import SETTINGS, Setting, Settings, did_you_mean
+from foreman.config import did_you_mean
 from foreman.core.errors import ConfigError
 from foreman.kinds import SWITCH
+from foreman.settings import SETTINGS, Setting, Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from typing import TypeVar
 
 from multidict import MultiMapping
 
-from foreman.config import Settings
 from foreman.core import body as bodies
 from foreman.core import multipart, names, ollama, pulls
 from foreman.core.body import RequestBody
@@ -30,6 +29,7 @@ from foreman.core.pulls import PULL
 from foreman.core.submission import Submission, request_hash
 from foreman.core.upstreams import route
 from foreman.engine.poller import Poller
+from foreman.settings import Settings
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 T = TypeVar("T")

@@ -9,7 +9,6 @@ from typing import Final
 
 from aiohttp import web
 
-from foreman.config import Settings
 from foreman.core import body as bodies
 from foreman.core.body import LARGE
 from foreman.core.framing import Framing
@@ -20,6 +19,7 @@ from foreman.core.submission import Submission, checked_key, checked_override, r
 from foreman.core.upstreams import named
 from foreman.engine.engine import Engine
 from foreman.engine.intake import Ticket
+from foreman.settings import Settings
 from foreman.web.admission import Inquiry, Unload, admitted, apart, check_encoding
 from foreman.web.answer import Waiting, answer
 from foreman.web.bodies import read_body

@@ -373,7 +373,7 @@ async def test_a_gate_that_is_off_asks_nothing_and_keeps_nothing(
 )
 def test_by_itself_the_gate_is_on_where_the_target_is_here(gate: Any, target: str, on: bool) -> None:
     from foreman.app import gate_is_on
-    from foreman.config import Settings
+    from foreman.settings import Settings
 
     assert gate_is_on(Settings(gate=gate, target=target)) is on
 

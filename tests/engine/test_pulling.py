@@ -9,7 +9,6 @@ import orjson
 import pytest
 
 from foreman import app
-from foreman.config import Settings
 from foreman.core.errors import Draining, NoRoom
 from foreman.core.job import JobState, Mode, Payload
 from foreman.core.pulls import PULL, PullRequest
@@ -17,6 +16,7 @@ from foreman.core.room import Room
 from foreman.core.submission import Submission, request_hash
 from foreman.engine import pulling
 from foreman.engine.intake import Ticket
+from foreman.settings import Settings
 from foreman.testing import Die, Ending, Script, StubOllama
 from tests.engine.running import PATIENCE, Running, answer, asked, ended, running
 

@@ -17,9 +17,9 @@ from foreman.core.submission import Submission, checked_override
 from foreman.core.upstreams import Claiming, named
 from foreman.engine.store import JobFilter
 from foreman.web.admission import Inquiry, Unload, admitted
+from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
 from foreman.web.jobview import attempts_view, job_view
-from foreman.web.keys import ENGINE, SETTINGS
 from foreman.web.openapi_schemas import ARRAY_LIMIT
 from foreman.web.queued import IDEMPOTENCY_KEY, OVERRIDE, client_of, overriding, repeatable
 

@@ -6,9 +6,9 @@ from foreman.core.gate import Admit, Candidate, Hold, Kind, Readings, Refuse, Th
 from foreman.core.headroom import LoadSeen
 from foreman.core.units import gigabytes
 from foreman.engine.engine import Engine
+from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.jobs import answer_json
 from foreman.web.jobview import hold_view, moment
-from foreman.web.keys import ENGINE, SETTINGS
 from foreman.web.status import runner_view
 
 # So many past loads are told.

@@ -22,8 +22,8 @@ from foreman.engine.intake import Ticket
 from foreman.settings import Settings
 from foreman.web.admission import Inquiry, Unload, admitted, apart, check_encoding
 from foreman.web.answer import Waiting, answer
+from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
-from foreman.web.keys import ENGINE, SETTINGS
 from foreman.web.lastline import last_line
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path

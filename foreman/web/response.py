@@ -13,9 +13,9 @@ from aiohttp import hdrs, web
 from foreman.core.errors import BadRequest, ForemanError, OffsetBeyondEnd
 from foreman.core.pulls import PULL
 from foreman.engine.relay import Reader, Relay
+from foreman.web.app_keys import ENGINE
 from foreman.web.errors import ATTEMPT_HEADER, JOB_HEADER
 from foreman.web.jobs import job_id
-from foreman.web.keys import ENGINE
 from foreman.web.relayed import Relayed
 
 _RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-")

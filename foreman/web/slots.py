@@ -16,10 +16,10 @@ from foreman.core.ollama import late_error
 from foreman.core.padding import pad
 from foreman.core.submission import Submission
 from foreman.engine.relay import Reader
+from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
 from foreman.web.errors import JOB_HEADER
 from foreman.web.jobs import answer_json, job_id, one_job
-from foreman.web.keys import ENGINE, SETTINGS
 from foreman.web.queued import client_of, repeatable
 from foreman.web.relayed import RelayedOutlet
 

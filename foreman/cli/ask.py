@@ -142,7 +142,7 @@ async def _pull(ask: Ask, api: Api, output: Output) -> int:
         lines = output.out if ask.as_json else None
         try:
             asked = PullRequest(model, ask.insecure)
-            statuses.append(await Pull(api, asked, output.talk, output.environ, lines).run())
+            statuses.append(await Pull(api, asked, output.talk, output.environ, lines, force=ask.force).run())
         except Refused as error:
             output.say(f"foreman: {printable(model)}: {printable(str(error))}")
             statuses.append(4)
@@ -216,6 +216,17 @@ async def _retry(ask: Ask, api: Api, output: Output) -> int:
     return 0
 
 
+async def _override(ask: Ask, api: Api, output: Output) -> int:
+    body = {"override": "gate"}
+    answers = [await api.ask("PUT", job_path(job) + "/override", body=body) for job in ask.jobs]
+    if ask.as_json:
+        output.json(answers[0] if len(answers) == 1 else answers)
+        return 0
+    for job in answers:
+        output.say(f"job {job['id']} overrides the gate")
+    return 0
+
+
 async def _queue(ask: Ask, api: Api, output: Output) -> int:
     _print_queue(await api.ask("GET", "/queue"), ask, output)
     return 0
@@ -277,6 +288,7 @@ _COMMANDS: Final[dict[str, Callable[[Ask, Api, Output], Awaitable[int]]]] = {
     "jobs watch": _watch,
     "jobs cancel": _cancel,
     "jobs retry": _retry,
+    "jobs override": _override,
     "queue": _queue,
     "pause": _pause,
     "resume": _resume,

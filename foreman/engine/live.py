@@ -152,6 +152,12 @@ class LiveJobs:
         live.cancelled = True
         self.fresh.discard(live.id, str(live.key))
 
+    def overriding(self, live: Live, what: str) -> None:
+        """The store has noted what a queued job overrides. Its request at hand knows nothing of it."""
+        live.override = what
+        self.fresh.discard(live.id, str(live.key))
+        self.changed(live)
+
     def chosen(self, hot: Hot) -> tuple[Live, NewJob] | None:
         """The local job the store would claim next, where it can be known without asking, and needs no swap."""
         found = self.fresh.first(hot.load_keys, self.local.depth)

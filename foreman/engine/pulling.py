@@ -58,7 +58,8 @@ class Pulling:
         self._looked_at = self._clock.monotonic()
         if self._room is None:
             return
-        short = shortage(pulls.pulled(self._live.model), self._progress.to_come, self._room)
+        forced = self._live.override is not None
+        short = shortage(pulls.pulled(self._live.model), self._progress.to_come, self._room, forced=forced)
         if short is not None and (sure or self._short):
             raise NoRoom(short)
         self._short = short is not None

@@ -141,6 +141,9 @@ class SqliteStore:
     async def refuse(self, load_key: str, code: str, error: str, at: int) -> Sequence[str]:
         return await self._writer.run(partial(steps.refuse, load_key=load_key, code=code, error=error, at=at))
 
+    async def override(self, id: str, what: str) -> JobState | None:  # noqa: A002
+        return await self._writer.run(partial(steps.override, id_=id, what=what))
+
     async def keep_forecast(self, loaded: LoadSeen) -> None:
         await self._writer.run(partial(steps.keep_forecast, loaded=loaded), durable=False)
 

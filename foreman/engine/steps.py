@@ -298,6 +298,13 @@ def refuse(db: sqlite3.Connection, load_key: str, code: str, error: str, at: int
     return [id_ for (id_,) in db.execute(sql.REFUSE, values).fetchall()]
 
 
+def override(db: sqlite3.Connection, id_: str, what: str) -> JobState | None:
+    if db.execute(sql.OVERRIDE, (what, id_)).rowcount > 0:
+        return JobState.QUEUED
+    rows = db.execute(sql.STATE_OF_ID, (id_,)).fetchall()
+    return JobState(rows[0][0]) if rows else None
+
+
 def keep_forecast(db: sqlite3.Connection, loaded: LoadSeen) -> None:
     db.execute(sql.KEEP_FORECAST, astuple(loaded))
     db.execute(sql.TRIM_FORECASTS_OF_KEY, {"load_key": loaded.load_key, "kept": KEPT_FORECASTS})

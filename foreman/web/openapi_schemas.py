@@ -203,6 +203,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "JobChange": record(_CHANGE, description="the data of a `job` event"),
     "NewJob": _NEW_JOB,
+    "Override": record({"override": OVERRIDE}, closed=True),
     "NewSlot": record(
         {"lane": LANE},
         {"label": or_null(_LABEL), "memory": _SIZE, "expiry_seconds": or_null(_EXPIRY)},

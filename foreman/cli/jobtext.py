@@ -29,6 +29,8 @@ REASONS: Final = {
     "slot": "waits for a free slot",
     "local_lane": "waits for the local lane",
     "remote_lane": "waits for the remote lane",
+    "remote_paused": "waits for its remote",
+    "remote_full": "waits for a slot of its remote",
 }
 
 
@@ -70,8 +72,12 @@ def queue_rows(queue: Json, now: datetime) -> list[Sequence[Cell]]:
     for job in queue["waiting"]:
         expected = job["expected_start"]
         rows.append((str(job["position"]), *_queue_row(job, reason(job), duration(expected), now)))
-    rows += [("-", *_queue_row(job, f"not before {local(job['not_before'])}", "-", now)) for job in queue["delayed"]]
+    rows += [("-", *_queue_row(job, _delayed(job), "-", now)) for job in queue["delayed"]]
     return rows
+
+
+def _delayed(job: Json) -> str:
+    return f"not before {local(job['not_before'])}" if job["reason"] == "delayed" else reason(job)
 
 
 def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cell]:
@@ -79,9 +85,15 @@ def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cel
 
 
 def reason(job: Json) -> str:
+    """Why it waits: in a few words, and more where there is more to say."""
     words = REASONS.get(job["reason"] or "", job["reason"] or "-")
-    hold = job.get("hold")
-    return words if hold is None else f"{words}: {hold['text']}"
+    until = (job.get("slowdown") or {}).get("until")
+    return words + (f": {job['why']}" if job.get("why") else "") + (f" until {local(until)}" if until else "")
+
+
+def standing(job: Json) -> tuple[object, ...]:
+    """What of a job's place in the line is a change worth a line of its own; figures alone are not."""
+    return job["state"], job["position"], job["reason"], (job.get("hold") or {}).get("cause"), job["attempts"]
 
 
 def page(job: Json) -> list[tuple[str, Cell]]:

@@ -49,6 +49,7 @@ class Pull:
         self._rate = pulltext.Rate()
         self._job = ""  # its id, once foreman has told it
         self._shown = ""
+        self._place: object = None
         self._told = 0  # tenths
         self._began = time.monotonic()
 
@@ -183,7 +184,8 @@ class Pull:
         name, *line = pulltext.place_line(self._asked.model, job, time.monotonic() - self._began)
         if self._columns is not None:
             self._rewrite([name, *line])
-        else:
+        elif jobtext.standing(job) != self._place:
+            self._place = jobtext.standing(job)
             self._note(f"{name.text}: {''.join(piece.text for piece in line[1:-1])}")
 
     def _say_more(self) -> None:

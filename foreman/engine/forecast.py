@@ -30,7 +30,7 @@ class Outlook:
     """The place of a queued job in its lane, 1 being next.
 
     `reason` says what has to happen before it can run, counted from the one before it. `expected_start` in seconds from
-    when it was asked, None if unknown. One that is `held` by the gate takes no turn.
+    when it was asked, None if unknown. One that is `held` (by the gate, or by its remote API) takes no turn.
     """
 
     seq: int
@@ -52,6 +52,7 @@ class _Ahead:
     blocked: dict[Lane, Wait | None]
     take_turns: bool
     held: frozenset[str]
+    open: frozenset[str] | None
 
 
 class Forecast:
@@ -118,7 +119,10 @@ class Forecast:
             waiting[Lane.REMOTE] = await self._store.waiting(LIMIT, now, Lane.REMOTE)
         estimates = Estimates(self.history, lanes.local.depth.counts)
         blocked, held = {lane: lanes.blocked(lane) for lane in Lane}, frozenset(lanes.held())
-        return _Ahead(waiting, preferred, self._running_left(), estimates, blocked, lanes.slots.exclusive, held)
+        opened = lanes.open_keys()
+        open_keys = None if opened is None else frozenset(opened)
+        exclusive = lanes.slots.exclusive
+        return _Ahead(waiting, preferred, self._running_left(), estimates, blocked, exclusive, held, open_keys)
 
     def _running_left(self) -> float | None:
         """What the running job will still take, 0 where none runs, None where nothing is known of its like."""
@@ -145,7 +149,7 @@ def _local(ahead: _Ahead) -> Iterator[Outlook]:
         # How long the other lane takes is not known.
         unknown = waits or place.turns > 0
         reason = place.reason if place.turns == turns else Wait.REMOTE_LANE
-        held = place.waiting.load_key in ahead.held
+        held = _stands(ahead, Lane.LOCAL, place.waiting)
         yield Outlook(place.waiting.seq, place.position, reason, None if unknown else start, held=held)
         turns = place.turns
 
@@ -156,10 +160,18 @@ def _remote(ahead: _Ahead) -> Iterator[Outlook]:
         waits = turns > 0 or ahead.blocked[Lane.REMOTE] is Wait.LOCAL_LANE
         for waiting in part:
             position += 1
-            yield Outlook(waiting.seq, position, Wait.LOCAL_LANE if waits else Wait.SLOT, None, Lane.REMOTE)
+            reason, held = Wait.LOCAL_LANE if waits else Wait.SLOT, _stands(ahead, Lane.REMOTE, waiting)
+            yield Outlook(waiting.seq, position, reason, None, Lane.REMOTE, held)
 
 
 def _others(ahead: _Ahead, lane: Lane) -> list[int]:
     """The `seq`s that wait in the other lane, where it gets its turn."""
     others = ahead.waiting.get(lane.other, ()) if ahead.take_turns else ()
-    return [waiting.seq for waiting in others if lane is Lane.LOCAL or waiting.load_key not in ahead.held]
+    return [waiting.seq for waiting in others if not _stands(ahead, lane.other, waiting)]
+
+
+def _stands(ahead: _Ahead, lane: Lane, waiting: Waiting) -> bool:
+    """Whether it is held, and lets the others pass."""
+    if lane is Lane.LOCAL:
+        return waiting.load_key in ahead.held
+    return ahead.open is not None and waiting.load_key not in ahead.open

@@ -24,12 +24,13 @@ from foreman.web.openapi_shapes import (
     ref,
 )
 from foreman.web.openapi_shapes import words as _words
+from foreman.web.reasons import WORDS
 
 ARRAY_LIMIT: Final = 1000
 TRANSCRIPTIONS: Final = "/v1/audio/transcriptions"
 
 STATE: Final = _words(JobState)
-REASON: Final = _words((*Reason, *Wait, "held", "delayed", "paused", "target_down"), "why it waits where it waits")
+REASON: Final = _words((*Reason, *Wait, *WORDS), "why it waits where it waits")
 LANE: Final = _words(Lane, "local: what the target's machine carries; remote: what runs elsewhere")
 
 _ERROR: Final = record({"code": TEXT, "message": or_null(TEXT)})
@@ -54,6 +55,8 @@ _JOB: Final[Schema] = {
     **_CHANGE,
     "position": or_null({"type": "integer", "minimum": 1, "description": "1 runs next in its lane"}),
     "reason": or_null(REASON),
+    "why": or_null({**TEXT, "description": "more of the reason, in words"}),
+    "slowdown": or_null(ref("Slowdown")),
     "expected_start": or_null({**SECONDS, "description": "seconds from now, once three jobs of the model are known"}),
     "label": or_null({**TEXT, "description": "what a command that holds a slot is called"}),
     "memory": or_null({**COUNT, "description": "what the command will take, in bytes"}),
@@ -119,7 +122,7 @@ def _lanes(running: Schema) -> Schema:
             "slots": {"type": "integer", "minimum": 1},
             "running": array(running, description="the one that was begun first in front"),
             "queued": COUNT,
-            "waits_for": or_null(_words((*Wait, "held", "paused", "target_down"), "why the next one does not run")),
+            "waits_for": or_null(_words((*Wait, *WORDS), "why the next one does not run")),
         }
     )
     return record({name.value: lane for name in Lane})
@@ -203,6 +206,19 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "JobChange": record(_CHANGE, description="the data of a `job` event"),
     "NewJob": _NEW_JOB,
+    "Slowdown": record(
+        {
+            "remote": TEXT,
+            "cause": {**TEXT, "description": "what it answered last: status_429, status_503, remote_unreachable"},
+            "text": TEXT,
+            "since": or_null(TIME),
+            "until": or_null({**TIME, "description": "null: it is asked again, by fewer at once"}),
+            "retry_after": or_null({**SECONDS, "description": "what it asked for itself"}),
+            "limit": {**COUNT, "description": "how many requests it gets at once now"},
+            "slots": COUNT,
+        },
+        description="why a remote API gets fewer requests than it has slots for",
+    ),
     "Override": record({"override": OVERRIDE}, closed=True),
     "NewSlot": record(
         {"lane": LANE},

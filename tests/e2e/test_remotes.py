@@ -12,10 +12,11 @@ import orjson
 import pytest
 
 from foreman.testing import Script, StubOllama, StubRemote, expected_text
-from tests.e2e.client import chat, chat_v1, post
-from tests.e2e.own import call
-from tests.e2e.process import Foreman, serving
+from tests.e2e.client import asking, chat, chat_v1, post
+from tests.e2e.own import call, handed
+from tests.e2e.process import PATIENCE, Foreman, serving
 from tests.e2e.stored import stored
+from tests.e2e.test_cli import run
 
 KEY = "sk-canary-0123456789abcdef"
 CHAT = "/v1/chat/completions"
@@ -128,6 +129,45 @@ async def test_429_slows_it_down_and_fails_no_job(tmp_path: Path) -> None:
         await foreman.settled(*(got.job for got in answers))
         assert remote.most <= 2
         assert {job.state for job in stored(tmp_path / "foreman.db")} == {"done"}
+
+
+async def test_everybody_who_waits_for_a_remote_that_is_left_alone_is_told_so(tmp_path: Path) -> None:
+    beats = {"hold_seconds": 0.05, "heartbeat_seconds": 0.05}
+    async with (
+        StubRemote(KEY, retry_after="3600") as remote,
+        far(tmp_path, remote, {"busy_seconds": 7200}, gate="off", **beats) as (stub, foreman),
+    ):
+        remote.faults.append("busy")
+        told = await handed(foreman, chat_v1("one", "told to wait")[1], CHAT)
+        async with asyncio.timeout(PATIENCE):
+            while (view := (await call(foreman, "GET", f"/jobs/{told}"))[1])["reason"] != "remote_paused":
+                pass
+        slowdown = view["slowdown"]
+        assert (slowdown["remote"], slowdown["cause"], slowdown["retry_after"]) == ("far", "status_429", 3600)
+        assert slowdown["since"] < slowdown["until"]
+        assert slowdown["limit"] < slowdown["slots"]
+        assert view["why"] == slowdown["text"] == "far answered 429 with Retry-After 3600 s and is left alone"
+        async with asking(foreman.url, *chat_v1("one", "waits", stream=True)) as answer:
+            async with asyncio.timeout(PATIENCE):
+                while b"reason=remote_paused" not in (beat := await answer.content.readuntil(b"\n\n")):
+                    pass
+            _, queue, _ = await call(foreman, "GET", "/queue")
+            shown = await run(foreman, tmp_path, "queue")
+        assert f": {slowdown['text']}\n".encode() in beat
+        (waits,), (delayed,) = queue["waiting"], queue["delayed"]
+        assert delayed["id"] == told
+        assert waits["reason"] == delayed["reason"] == queue["lanes"]["remote"]["waits_for"] == "remote_paused"
+        assert waits["slowdown"]["text"] == delayed["slowdown"]["text"] == slowdown["text"]
+        assert shown.out.count(f"waits for its remote: {slowdown['text']} until ") == 2
+        # They hold nobody up, and are told to nobody as what comes first.
+        stub.script("/api/chat", [Script(hold=0)])
+        local = [await handed(foreman, chat("a", f"{n}")[1], "/api/chat") for n in range(2)]
+        await stub.ledger.held()
+        second = (await call(foreman, "GET", f"/jobs/{local[1]}"))[1]
+        assert (second["reason"], second["position"]) == ("loaded", 1)
+        assert second["why"] is None
+        stub.release("/api/chat")
+        await foreman.settled(*local)
 
 
 async def test_a_job_told_to_wait_too_long_gets_the_answer_it_got(tmp_path: Path) -> None:

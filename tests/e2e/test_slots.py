@@ -118,8 +118,11 @@ async def test_remote_slots_are_bounded_and_the_lanes_take_turns(tmp_path: Path)
     async with StubOllama() as stub, serving(stub.url, tmp_path / "foreman.db", remote_slots=2) as foreman:
         far = [await held(foreman, "remote"), await held(foreman, "remote")]
         local, third = await ask(foreman), await ask(foreman, "remote")
-        assert (await waits(foreman, local.id))["reason"] == "remote_lane"
-        assert (await waits(foreman, third.id))["reason"] == "local_lane"
+        found = [await waits(foreman, slot.id) for slot in (local, third)]
+        assert [(job["reason"], job["why"]) for job in found] == [
+            ("remote_lane", "2 remote jobs run"),
+            ("local_lane", "older local jobs wait"),
+        ]
         await release(foreman, far[0])
         await waits(foreman, local.id)
         await waits(foreman, third.id)

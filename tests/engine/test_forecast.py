@@ -148,6 +148,15 @@ async def test_while_a_local_one_runs_the_remote_ones_wait_for_it() -> None:
     assert await subject.told(Lane.REMOTE) == [(1, 1, "local_lane"), (2, 2, "local_lane")]
 
 
+async def test_those_of_a_remote_that_is_left_alone_take_no_turn() -> None:
+    subject = Subject(2)
+    subject.far(5, 15)
+    subject.jobs.lanes.open_keys = tuple
+    assert await subject.told(Lane.LOCAL) == [(10, 1, "loaded"), (20, 2, "loaded")]
+    order = await subject.forecast.order()
+    assert [(outlook.seq, outlook.held) for outlook in order if outlook.lane is Lane.REMOTE] == [(5, True), (15, True)]
+
+
 async def test_lanes_that_take_no_turns_do_not_wait_for_each_other() -> None:
     subject = Subject(2, Slots(exclusive=False))
     subject.far(1)

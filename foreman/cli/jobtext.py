@@ -77,7 +77,7 @@ def queue_rows(queue: Json, now: datetime) -> list[Sequence[Cell]]:
 
 
 def _delayed(job: Json) -> str:
-    return f"not before {local(job['not_before'])}" if job["reason"] == "delayed" else reason(job)
+    return reason(job) if job.get("slowdown") else f"not before {local(job['not_before'])}"
 
 
 def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cell]:

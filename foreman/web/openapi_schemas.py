@@ -5,7 +5,7 @@ from typing import Final
 
 from foreman.core.job import JobState, Mode
 from foreman.core.lanes import Lane, Wait
-from foreman.core.ollama import JOB_PATHS
+from foreman.core.ollama import JOB_PATHS, V1_EMBEDDINGS
 from foreman.core.order import Reason
 from foreman.core.slots import LABEL_LENGTH, LONGEST_EXPIRY, MOST_MEMORY, SHORTEST_EXPIRY
 from foreman.web.openapi_machine import MACHINE_SCHEMAS, OVERRIDE
@@ -28,6 +28,9 @@ from foreman.web.reasons import WORDS
 
 ARRAY_LIMIT: Final = 1000
 TRANSCRIPTIONS: Final = "/v1/audio/transcriptions"
+
+# What can be handed over as JSON; of the last only what a remote makes.
+HANDED_OVER: Final = (*(path for path in JOB_PATHS if path != TRANSCRIPTIONS), V1_EMBEDDINGS)
 
 STATE: Final = _words(JobState)
 REASON: Final = _words((*Reason, *Wait, *WORDS), "why it waits where it waits")
@@ -75,7 +78,7 @@ _JOB: Final[Schema] = {
 
 _NEW_JOB: Final = record(
     {
-        "path": _words([path for path in JOB_PATHS if path != TRANSCRIPTIONS]),
+        "path": _words(HANDED_OVER, f"{V1_EMBEDDINGS} only for the model of a remote"),
         "body": {
             "type": "object",
             "required": ["model"],
@@ -135,6 +138,7 @@ _REMOTE: Final = record(
         "slots": {"type": "integer", "minimum": 1},
         "limit": {"type": "integer", "minimum": 1, "description": "how many it gets at once for now"},
         "running": COUNT,
+        "models": array(TEXT, description="those that go there by their own names, or beginnings that end in *"),
         "paused_seconds": {**SECONDS, "description": "for how long it is left alone"},
     }
 )

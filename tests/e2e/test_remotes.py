@@ -106,6 +106,26 @@ async def test_the_openai_client_is_served_on_all_four_routes(tmp_path: Path) ->
         assert len(jobs) == 5
 
 
+async def test_its_models_can_be_handed_over_by_programs_and_on_the_command_line(tmp_path: Path) -> None:
+    async with StubRemote(KEY) as remote, far(tmp_path, remote, gate="off") as (stub, foreman):
+        vectors = await handed(foreman, {"model": "far/e", "input": "hi"}, "/v1/embeddings")
+        await foreman.settled(vectors)
+        status, answer, _ = await call(foreman, "GET", f"/jobs/{vectors}/response")
+        assert (status, len(answer["data"])) == (200, 1)
+        wrong = {"path": "/v1/embeddings", "body": {"model": "a", "input": "hi"}}
+        status, told, _ = await call(foreman, "POST", "/jobs", wrong)
+        assert (status, told["detail"]) == (
+            400,
+            "body.model must be one of a remote: embeddings of the target are no jobs",
+        )
+        for model in ("far/other", "one", "big-3", "a"):
+            ran = await run(foreman, tmp_path, "submit", "--wait", model, "why", "is", "it")
+            assert ran.status == 0, ran.talk
+            assert ran.out.strip()
+        assert [call.fields["model"] for call in remote.calls] == ["e", "other", "one", "big-3"]
+        assert len(stub.ledger.on("/api/chat")) == 1
+
+
 async def test_elsewhere_its_models_are_unknown_and_the_target_is_as_it_was(tmp_path: Path) -> None:
     async with StubRemote(KEY) as remote, far(tmp_path, remote) as (_, foreman):
         got = await post(foreman.url, *chat("far/gpt-5", "hi"))

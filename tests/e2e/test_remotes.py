@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from foreman.testing import Script, StubOllama, StubRemote, expected_text
 from tests.e2e.client import asking, chat, chat_v1, post
-from tests.e2e.own import call, handed
+from tests.e2e.own import call, handed, state_of
 from tests.e2e.process import PATIENCE, Foreman, serving
 from tests.e2e.stored import stored
 from tests.e2e.test_cli import run
@@ -258,6 +259,42 @@ async def test_one_that_is_down_is_waited_for_and_holds_nobody_else_up(tmp_path:
             got = await waiting
             assert (got.status, got.whole) == (200, True)
             assert asked(remote) == ["far"]
+
+
+@contextmanager
+def blackhole() -> Iterator[str]:
+    """The URL of a server that never takes a connection: as many wait already as are let."""
+    with socket.socket() as full, ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(8):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        yield f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+
+
+async def test_one_that_drops_packets_is_asked_ever_more_seldom_and_local_work_goes_on(tmp_path: Path) -> None:
+    table: dict[str, object] = {"connect_timeout_seconds": 0.2}
+    with blackhole() as url:
+        async with far(tmp_path, url, table, gate="off", retry_base_seconds=0.1) as (_, foreman):
+            remote = [await handed(foreman, chat_v1("one", f"{n}")[1], CHAT) for n in range(12)]
+            local = [await handed(foreman, chat("a", f"{n}")[1], "/api/chat") for n in range(4)]
+            await foreman.settled(*local)
+            assert [await state_of(foreman, job) for job in local] == ["done"] * 4
+            async with asyncio.timeout(PATIENCE):
+                # A pause of which 5 s are left is one after seven failures or more.
+                while (await call(foreman, "GET", "/health"))[1]["remotes"][0]["paused_seconds"] < 5:
+                    pass
+            views = [(await call(foreman, "GET", f"/jobs/{job}"))[1] for job in remote]
+            assert {(view["state"], view["reason"]) for view in views} == {("queued", "remote_paused")}
+            assert {view["why"] for view in views} == {"far cannot be reached and is left alone"}
+            tried = [view for view in views if view["error"]]
+            assert {view["error"]["code"] for view in tried} == {"remote_unreachable"}
+            # While it is left alone, local work does not wait for it at all.
+            again = await handed(foreman, chat("a", "again")[1], "/api/chat")
+            await foreman.settled(again)
+            assert await state_of(foreman, again) == "done"
 
 
 async def test_a_target_that_is_down_does_not_hold_the_remotes_up(tmp_path: Path) -> None:

@@ -11,11 +11,14 @@ import orjson
 
 from foreman.core import names
 from foreman.core.body import field_name
+from foreman.core.errors import InvalidModelName
 from foreman.core.job import LoadKey
 from foreman.core.jsonscan import NotJSON, members
 from foreman.core.jsonvalue import scalar
+from foreman.core.programs import matches
 
 PULL: Final = "/api/pull"
+COMMAND: Final = "ollama pull"
 _WORD: Final = "pull "
 _FIELDS: Final[dict[str, type[str] | type[bool]]] = {"model": str, "name": str, "insecure": bool, "stream": bool}
 
@@ -61,6 +64,18 @@ def read(body: bytes) -> PullRequest | None:
         return None
     model = found.get("model") or found.get("name", "")
     return PullRequest(model, found.get("insecure", False), found.get("stream", True)) if model.strip() else None
+
+
+def typed(line: str) -> str | None:
+    """The model (canonical) that a command line fetches with `ollama pull`; None where it is no such command."""
+    words = line.split()
+    if not matches(COMMAND, words):
+        return None
+    named = [word for word in words[words.index("pull") + 1 :] if not word.startswith("-")] if "pull" in words else []
+    try:
+        return names.parse(named[0]).canonical if len(named) == 1 else None
+    except InvalidModelName:
+        return None
 
 
 def is_pull(model: str) -> bool:

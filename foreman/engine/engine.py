@@ -97,6 +97,7 @@ class Engine:
         self.started_at = clock.time()
         poller.came_back = jobs.lanes.wake
         jobs.lanes.open_keys = self._open_keys
+        gate.machine.known = jobs.pulls_for
 
     def __repr__(self) -> str:
         return f"<Engine draining={self.draining}, {self.jobs!r}, {self.poller!r}>"

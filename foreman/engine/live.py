@@ -12,7 +12,7 @@ from itertools import chain
 from foreman.core.framing import Watch
 from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, NewJob
 from foreman.core.lanes import TAKING_TURNS, Lane, Slots
-from foreman.core.pulls import is_pull
+from foreman.core.pulls import is_pull, pulled, typed
 from foreman.engine.depth import Depth
 from foreman.engine.fresh import Fresh
 from foreman.engine.lanes import Lanes
@@ -96,6 +96,11 @@ class LiveJobs:
 
     def get(self, job_id: str) -> Live | None:
         return self._by_id.get(job_id)
+
+    def pulls_for(self, command: str) -> bool:
+        """Whether a command line is that of a client who waits for a pull here."""
+        model = typed(command)
+        return model is not None and any(is_pull(live.model) and pulled(live.model) == model for live in self)
 
     def relay(self) -> Relay:
         return Relay(self._budget)

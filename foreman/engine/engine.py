@@ -271,6 +271,10 @@ class Engine:
         """Have a job that waits pass what holds it; on return that is on disk. Raises JobNotFound, or JobFinished."""
         await self._overrides.ask(job_id, what)
 
+    def held(self, job_id: str) -> Held | None:
+        """The slot that is held of a job of this id."""
+        return self._executor.held.get(job_id)
+
     async def beat(self, job_id: str) -> tuple[Held, Live]:
         """The holder of a slot lives. Raises JobNotFound, or JobFinished where nobody holds it."""
         held, live = self._executor.held.get(job_id), self.jobs.get(job_id)

@@ -13,6 +13,7 @@ from foreman.core.slowdown import Slowdown
 from foreman.engine.engine import Engine
 from foreman.engine.events import Event
 from foreman.engine.forecast import Outlook
+from foreman.engine.held import Held
 from foreman.engine.store import Attempt
 from foreman.web.reasons import REMOTE_PAUSED, Why, why
 
@@ -43,6 +44,7 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
         "load_key": str(job.load_key),
         "label": label_of(job.model) if is_slot(job.model) else None,
         "memory": memory_of(job.load_key) if is_slot(job.model) else None,
+        "heartbeat": _heartbeat(engine.held(job.id)),
         "path": job.path.partition("?")[0],
         "mode": live.mode if live is not None else job.mode,
         "client": job.client,
@@ -147,6 +149,17 @@ def slowdown_view(slowdown: Slowdown) -> dict[str, object]:
         "retry_after": slowdown.retry_after,
         "limit": slowdown.limit,
         "slots": slowdown.slots,
+    }
+
+
+def _heartbeat(held: Held | None) -> dict[str, object] | None:
+    """What was heard of the holder of a slot; None for all other jobs."""
+    if held is None:
+        return None
+    return {
+        "heard_at": None if held.heard_at is None else moment(int(held.heard_at * 1000)),
+        "expires_at": moment(int(held.expires_at * 1000)),
+        "expiry_seconds": held.request.expiry,
     }
 
 

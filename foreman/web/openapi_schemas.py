@@ -63,6 +63,7 @@ _JOB: Final[Schema] = {
     "expected_start": or_null({**SECONDS, "description": "seconds from now, once three jobs of the model are known"}),
     "label": or_null({**TEXT, "description": "what a command that holds a slot is called"}),
     "memory": or_null({**COUNT, "description": "what the command will take, in bytes"}),
+    "heartbeat": or_null(ref("Holder")),
     "max_attempts": COUNT,
     "not_before": or_null(TIME),
     "claimed_at": or_null(TIME),
@@ -222,6 +223,14 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "slots": COUNT,
         },
         description="why a remote API gets fewer requests than it has slots for",
+    ),
+    "Holder": record(
+        {
+            "heard_at": or_null({**TIME, "description": "null: not since foreman was started"}),
+            "expires_at": or_null({**TIME, "description": "when it is lost, if nothing is heard until then"}),
+            "expiry_seconds": _EXPIRY,
+        },
+        description="what was heard of who holds a slot",
     ),
     "Override": record({"override": OVERRIDE}, closed=True),
     "NewSlot": record(

@@ -97,6 +97,7 @@ class Engine:
         self.started_at = clock.time()
         poller.came_back = jobs.lanes.wake
         jobs.lanes.open_keys = self._open_keys
+        jobs.lanes.group = self.upstreams.group
         gate.machine.known = jobs.pulls_for
 
     def __repr__(self) -> str:

@@ -77,6 +77,17 @@ def test_the_unit_leaves_time_for_the_running_job(service: dict[str, list[str]])
     assert stops_in_time(int(service["TimeoutStopSec"][0].removesuffix("s")))
 
 
+def test_the_unit_waits_for_foreman_and_watches_it(service: dict[str, list[str]]) -> None:
+    assert service["Type"] == ["notify"]
+    assert service["NotifyAccess"] == ["main"]
+    assert service["WatchdogSec"] == ["30s"]
+
+
+def test_the_unit_leaves_the_gate_what_it_reads(service: dict[str, list[str]]) -> None:
+    assert service["ProcSubset"] == ["all"]
+    assert service["ProtectProc"] == ["default"]
+
+
 def test_the_unit_takes_everything_away(service: dict[str, list[str]]) -> None:
     assert service["ProtectSystem"] == ["strict"]
     assert service["CapabilityBoundingSet"] == service["AmbientCapabilities"] == [""]

@@ -16,7 +16,7 @@ def run(command: str, file: Path, database: Path) -> int:
     if old is not None:
         print(f"the database that was there is kept as {old}")
     if copied.unfinished:
-        print("what is unfinished goes on when foreman starts; with --on-restart=drop-attached only what nobody waited for")
+        print("what is unfinished goes on when foreman starts")
     return 0
 
 

@@ -39,8 +39,7 @@ ROWS = {name: row for table in tables().values() for name, row in table.items()}
 def licences(package: str) -> set[str]:
     """What an installed package says of its licence, in each place where it may say it."""
     told = metadata.metadata(package)
-    text = (told.get("License") or "").partition("\n")[0]
-    said = {told.get("License-Expression") or "", text}
+    said = {line.partition("\n")[0] for key in ("License-Expression", "License") for line in told.get_all(key) or []}
     said |= {line for line in told.get_all("Classifier") or [] if line.startswith("License ::")}
     return {SPDX.get(line, line) for line in said if line}
 

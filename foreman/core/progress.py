@@ -1,4 +1,4 @@
-"""What the progress lines of a pull say together: how much there is, how much of it has come, and whether it is done.
+"""What the progress lines of upkeep say together: how much there is, how much of it has come, and whether it is done.
 
 Ollama fetches one layer after the other, so the whole is known layer by layer; the largest comes first. Parts that were
 there before count as come. Knows nothing of who reads the lines.

@@ -16,7 +16,7 @@ from foreman.testing import Script, StubOllama
 from tests.engine.fake_machine import GB, FakeMachine
 from tests.engine.running import GENERATE, PATIENCE, Running, answer, asked, ended, running
 from tests.engine.serving import until
-from tests.engine.test_pulling import pull
+from tests.engine.test_upkeep import pull
 from tests.mixing import CLOUD, mixed
 
 BUSY = {"load": 12.0}

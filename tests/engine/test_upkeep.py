@@ -1,4 +1,4 @@
-"""Pulls in the engine: the disk while it fills, attempts that follow each other in one answer, and who shares it."""
+"""Upkeep in the engine: the disk while it fills, attempts that follow each other in one answer, and who shares it."""
 
 import asyncio
 import dataclasses
@@ -11,10 +11,11 @@ import pytest
 from foreman import app
 from foreman.core.errors import Draining, NoRoom
 from foreman.core.job import JobState, Mode, Payload
-from foreman.core.pulls import PULL, PullRequest
+from foreman.core.pulls import PullRequest
 from foreman.core.room import Room
 from foreman.core.submission import Submission, request_hash
-from foreman.engine import pulling
+from foreman.core.upkeep import PULL
+from foreman.engine import upkeep
 from foreman.engine.intake import Ticket
 from foreman.settings import Settings
 from foreman.testing import Die, Ending, Script, StubOllama
@@ -70,7 +71,7 @@ def with_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[Disk], None]:
     def put(disk: Disk) -> None:
         room = Room(30 * GB, "/models", disk.free)
         monkeypatch.setattr(app, "room_of", lambda *_: room)
-        monkeypatch.setattr(pulling, "LOOK_SECONDS", 0.0)
+        monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.0)
 
     return put
 

@@ -220,8 +220,10 @@ async def test_the_disk_is_looked_at_before(stub: StubOllama, db: Path) -> None:
 
 async def made(client: ollama.AsyncClient, *, stream: bool) -> list[str | None]:
     """What the official client hears while a model is made."""
-    asked: Any = client.create("mine", from_="llama3", quantize="q4_K_M", stream=stream)
-    return [line.status async for line in await asked] if stream else [(await asked).status]
+    if not stream:
+        return [(await client.create("mine", from_="llama3", quantize="q4_K_M")).status]
+    lines = await client.create("mine", from_="llama3", quantize="q4_K_M", stream=True)
+    return [line.status async for line in lines]
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -1,4 +1,4 @@
-"""The gate and the lanes: what is held keeps no remote job waiting, and is not starved by them; upkeep asks the gate."""
+"""The gate and the lanes: what is held keeps no remote job waiting nor is starved by them; upkeep asks the gate."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -29,6 +29,7 @@ class Progress:
         self.layers: dict[str, Layer] = {}
         self.status = ""
         self.error = ""
+        self.counting = False  # the last line was one of many on its step
         self._last: dict[str, bytes] = {}
         self._open = b""
 
@@ -78,9 +79,11 @@ class Progress:
         if not step:
             return
         self._last[step] = line.strip()
+        self.counting = False
         total, completed = said.get("total"), said.get("completed", 0)
         if isinstance(total, int) and isinstance(completed, int) and total > 0:
             self.layers[step] = Layer(total, max(0, min(completed, total)))
+            self.counting = True
 
 
 def _text(said: dict[str, Any], name: str) -> str:

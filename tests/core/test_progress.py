@@ -123,3 +123,14 @@ def test_a_line_without_an_end_is_not_gathered_for_ever() -> None:
     progress = Progress()
     assert progress.feed(b"x" * LINE_BYTES) == b""
     assert len(progress.feed(b"x")) == LINE_BYTES + 1
+
+
+def test_a_step_that_counts_is_told_from_one_that_does_not() -> None:
+    progress = fed(said({"status": "pulling manifest"}))
+    assert not progress.counting
+    progress.feed(said(part("a", 100)))
+    assert progress.counting
+    progress.feed(said({"status": "quantizing", "digest": "000", "total": 7, "completed": 3}))
+    assert (progress.counting, progress.to_come) == (True, 104)
+    progress.feed(said({"status": "writing manifest"}))
+    assert not progress.counting

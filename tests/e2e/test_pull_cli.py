@@ -4,13 +4,14 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from foreman.testing import Ending, Script, StubOllama
 from tests.e2e.client import asking, chat, post
-from tests.e2e.own import call
+from tests.e2e.own import call, handed
 from tests.e2e.process import PATIENCE, Foreman, serving
 from tests.e2e.test_cli import on_a_terminal, run
 
@@ -84,6 +85,45 @@ async def test_a_terminal_gets_a_bar(stub: StubOllama, foreman: Foreman, tmp_pat
     async with asyncio.timeout(PATIENCE):
         await terminal.process.communicate()
     assert (terminal.process.returncode, terminal.seen.count(b"\n")) == (0, 1)
+
+
+UPKEEP = pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        (PULL, {"model": "phi4:14b"}, "pull phi4:14b"),
+        ("/api/create", {"model": "mine", "from": "llama3", "quantize": "q4_K_M"}, "create mine:latest"),
+    ],
+    ids=["pull", "create"],
+)
+
+
+@UPKEEP
+async def test_a_watch_shows_the_bar_too(
+    stub: StubOllama, foreman: Foreman, tmp_path: Path, path: str, body: dict[str, Any], name: str
+) -> None:
+    stub.script(path, Script(tokens_per_second=4))
+    job = await handed(foreman, body, path)
+    terminal = await on_a_terminal(foreman, tmp_path, "jobs", "watch", job)
+    await terminal.shows(name.encode() + b"\x1b[0m  \x1b[32m#")
+    await terminal.shows(b" left")
+    stub.script(path, None)
+    await terminal.shows(b"done")
+    async with asyncio.timeout(PATIENCE):
+        await terminal.process.communicate()
+    assert (terminal.process.returncode, terminal.seen.count(b"\n")) == (0, 1)
+
+
+@UPKEEP
+async def test_a_watch_without_a_terminal_tells_each_step(
+    stub: StubOllama, foreman: Foreman, tmp_path: Path, path: str, body: dict[str, Any], name: str
+) -> None:
+    stub.script(path, Script(tokens_per_second=4))
+    job = await handed(foreman, body, path)
+    ran = await run(foreman, tmp_path, "jobs", "watch", job)
+    told = ran.talk.splitlines()
+    assert any(line.startswith(f"{name}: ") and "%, " in line for line in told)
+    assert told[-1].startswith(f"{job}  done  {name}")
+    assert (ran.status, len(set(told))) == (0, len(told))
 
 
 async def test_who_waits_sees_the_place_and_ctrl_c_leaves_the_queue(

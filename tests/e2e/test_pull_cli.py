@@ -13,7 +13,7 @@ from foreman.testing import Ending, Script, StubOllama
 from tests.e2e.client import asking, chat, post
 from tests.e2e.own import call, handed
 from tests.e2e.process import PATIENCE, Foreman, serving
-from tests.e2e.test_cli import on_a_terminal, run
+from tests.e2e.test_cli import around, line_of, on_a_terminal, run
 
 PULL = "/api/pull"
 
@@ -101,12 +101,13 @@ UPKEEP = pytest.mark.parametrize(
 async def test_a_watch_shows_the_bar_too(
     stub: StubOllama, foreman: Foreman, tmp_path: Path, path: str, body: dict[str, Any], name: str
 ) -> None:
-    stub.script(path, Script(tokens_per_second=4))
+    stub.script(path, [Script(hold=5)])
     job = await handed(foreman, body, path)
     terminal = await on_a_terminal(foreman, tmp_path, "jobs", "watch", job)
-    await terminal.shows(name.encode() + b"\x1b[0m  \x1b[32m#")
-    await terminal.shows(b" left")
-    stub.script(path, None)
+    await terminal.shows(name.encode())
+    await terminal.shows(b"#")
+    await terminal.shows(b"%  ")
+    stub.release(path)
     await terminal.shows(b"done")
     async with asyncio.timeout(PATIENCE):
         await terminal.process.communicate()
@@ -117,13 +118,21 @@ async def test_a_watch_shows_the_bar_too(
 async def test_a_watch_without_a_terminal_tells_each_step(
     stub: StubOllama, foreman: Foreman, tmp_path: Path, path: str, body: dict[str, Any], name: str
 ) -> None:
-    stub.script(path, Script(tokens_per_second=4))
+    stub.script(path, [Script(hold=5)])
     job = await handed(foreman, body, path)
-    ran = await run(foreman, tmp_path, "jobs", "watch", job)
-    told = ran.talk.splitlines()
-    assert any(line.startswith(f"{name}: ") and "%, " in line for line in told)
-    assert told[-1].startswith(f"{job}  done  {name}")
-    assert (ran.status, len(set(told))) == (0, len(told))
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *line_of("jobs", "watch", job), stdout=pipe, stderr=pipe, env=around(foreman, tmp_path)
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        while b"%" not in (line := await process.stderr.readline()):
+            assert line
+        assert line.startswith(f"{name}: ".encode())
+        stub.release(path)
+        _, rest = await process.communicate()
+    assert rest.decode().splitlines()[-1].startswith(f"{job}  done  {name}")
+    assert process.returncode == 0
 
 
 async def test_who_waits_sees_the_place_and_ctrl_c_leaves_the_queue(

@@ -218,6 +218,20 @@ async def test_the_disk_is_looked_at_before(stub: StubOllama, db: Path) -> None:
     assert not stub.ledger.on(CREATE)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_silence_is_borne_while_the_target_lives(stub: StubOllama, db: Path, *, stream: bool) -> None:
+    short = dict.fromkeys(("idle_timeout_seconds", "first_byte_timeout_seconds", "probe_seconds"), 0.05)
+    async with serving(stub.url, db, **short) as foreman:
+        stub.script(CREATE, [Script(hold=3 if stream else 0)])
+        create = asyncio.create_task(post(foreman.url, CREATE, {**HEAVY, "stream": stream}))
+        await stub.ledger.held()
+        probes = len(stub.ledger.on("/api/version"))
+        await stub.ledger.wait_for(lambda led: len(led.on("/api/version")) >= probes + 5, 30)
+        stub.release(CREATE)
+        got = await create
+    assert (got.whole, lines(got.body)[-1], len(stub.ledger.on(CREATE))) == (True, {"status": "success"}, 1)
+
+
 async def made(client: ollama.AsyncClient, *, stream: bool) -> list[str | None]:
     """What the official client hears while a model is made."""
     if not stream:

@@ -126,11 +126,11 @@ def test_a_line_without_an_end_is_not_gathered_for_ever() -> None:
 
 
 def test_a_step_that_counts_is_told_from_one_that_does_not() -> None:
-    progress = fed(said({"status": "pulling manifest"}))
-    assert not progress.counting
-    progress.feed(said(part("a", 100)))
-    assert progress.counting
-    progress.feed(said({"status": "quantizing", "digest": "000", "total": 7, "completed": 3}))
-    assert (progress.counting, progress.to_come) == (True, 104)
-    progress.feed(said({"status": "writing manifest"}))
-    assert not progress.counting
+    manifest, written = {"status": "pulling manifest"}, {"status": "writing manifest"}
+    work = {"status": "quantizing", "digest": "000", "total": 7, "completed": 3}
+    assert [fed(said(*lines)).counting for lines in ([manifest], [part("a", 9)], [work], [work, written])] == [
+        False,
+        True,
+        True,
+        False,
+    ]

@@ -5,7 +5,7 @@ Rules:
    model pass unseen.
 2. A hold is for one load key. Its jobs keep their places, others that may pass do, those of the remote lane too. It is
    logged when it begins, when its cause changes and when it ends.
-3. What can never fit fails as soon as it is known, also while another job runs. A job that overrides the gate passes.
+3. A job that overrides the gate passes.
 4. Switched off it asks nothing and keeps nothing.
 """
 
@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Final
 
 from foreman.core import names
-from foreman.core.errors import NeverFits, StorageFailed, StorageFull
+from foreman.core.errors import StorageFailed
 from foreman.core.gate import Admit, Candidate, Hold, Kind, Readings, Refuse, Thresholds, Verdict, judge, timed
 from foreman.core.job import ACTIVE, Hot, JobState, LoadKey
 from foreman.core.lanes import Lane
@@ -29,6 +29,7 @@ from foreman.engine.headroom import Headroom
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.machine import Machine
 from foreman.engine.poller import SWAP_SECONDS, Poller
+from foreman.engine.refusals import Refusals
 from foreman.engine.store import Store
 from foreman.log import log_event
 
@@ -42,8 +43,6 @@ SAMPLE_SECONDS: Final = 15.0
 PULLING: Final = "ollama pull"
 # So many load keys are judged at a time, those that wait longest.
 JUDGED: Final = 200
-# So many load keys are remembered as fitting; clients may think of any number.
-REMEMBERED: Final = 10_000
 # So many jobs of a load key are told to followers when it is held or released.
 TOLD: Final = 100
 
@@ -76,8 +75,7 @@ class Gate:
         self._verdicts: dict[str, Verdict] = {}
         self._unknown: tuple[str, ...] = ()
         self._unread = False  # the store did not say who waits
-        self._arrived: set[str] = set()
-        self._known: set[str] = set()
+        self._refusals = Refusals(store, jobs, clock, self._judged)
         self._forced: set[Live] = set()  # those that wait and override the gate
         self._due = asyncio.Event()
         self._sampled_at = float("-inf")
@@ -95,10 +93,10 @@ class Gate:
         if not self.on:
             return preferred
         keys = await self._others(preferred)
-        heavy = [key for key in keys if self._is_heavy(key)]
+        heavy = [key for key in keys if self.is_heavy(key)]
         if heavy:
             await self._seen()
-            heavy = [key for key in keys if self._is_heavy(key)]
+            heavy = [key for key in keys if self.is_heavy(key)]
         readings = await self.machine.readings() if heavy else Readings()
         verdicts = {key: (await self.look(key, readings))[1] for key in heavy}
         self._note({key: verdict for key, verdict in verdicts.items() if not self._all_override(key)})
@@ -143,11 +141,11 @@ class Gate:
             return None
         verdict = self._verdicts.get(str(load_key))
         # A job that overrides the gate may have had it loaded meanwhile.
-        return verdict if isinstance(verdict, Hold) and self._is_heavy(str(load_key)) else None
+        return verdict if isinstance(verdict, Hold) and self.is_heavy(str(load_key)) else None
 
     def held(self) -> tuple[str, ...]:
         """The load keys whose jobs are to be taken for ones that are not ready."""
-        return tuple(key for key, _ in self.holds() if self._is_heavy(key))
+        return tuple(key for key, _ in self.holds() if self.is_heavy(key))
 
     def holds(self) -> list[tuple[str, Hold]]:
         """All load keys that are held, and why."""
@@ -179,7 +177,11 @@ class Gate:
 
     def is_heavy(self, load_key: str) -> bool:
         """Whether a job of this load key would have something loaded, or pulls."""
-        return self._is_heavy(load_key)
+        if is_pull(load_key):
+            return True
+        key, models = LoadKey.parse(load_key), self._poller.models
+        remote = names.parse(key.model).is_cloud or models.is_remote(key.model)
+        return is_heavy(key, self._poller.residency, models, self._swap, remote=remote)
 
     def heard(self, live: Live) -> None:
         """A job has changed: it may be of a load key that never fits, or the last one of one that is held."""
@@ -188,8 +190,7 @@ class Gate:
         key = str(live.key)
         if live.override is not None:
             (self._forced.add if live.state is JobState.QUEUED else self._forced.discard)(live)
-        if live.state is JobState.QUEUED and key not in self._known:
-            self._arrived.add(key)
+        if live.state is JobState.QUEUED and self._refusals.arrived(key):
             self._due.set()
         if live.state in ACTIVE and self._sample_due():
             self._due.set()
@@ -202,7 +203,7 @@ class Gate:
             self._due.clear()
             if self.on:
                 await self.headroom.observe()
-                await self._refuse()
+                await self._refusals.carry_out()
             busy = self.on and bool(self._jobs.in_lane(Lane.LOCAL))
             if busy and self._sample_due():
                 self._sampled_at = self._clock.monotonic()
@@ -221,13 +222,6 @@ class Gate:
             await self._poller.refresh()
         await self._poller.look(max_age=SWAP_SECONDS)
 
-    def _is_heavy(self, load_key: str) -> bool:
-        if is_pull(load_key):
-            return True
-        key, models = LoadKey.parse(load_key), self._poller.models
-        remote = names.parse(key.model).is_cloud or models.is_remote(key.model)
-        return is_heavy(key, self._poller.residency, models, self._swap, remote=remote)
-
     def _note(self, verdicts: dict[str, Verdict]) -> None:
         """Take new verdicts for the old ones; log and tell what has changed."""
         before, self._verdicts = self._verdicts, verdicts
@@ -241,7 +235,7 @@ class Gate:
                 self._log_end(key, old, new)
                 self._tell(key)
             if isinstance(new, Refuse):
-                self._arrived.add(key)
+                self._refusals.doubt(key)
                 self._due.set()
         unknown = {word for verdict in verdicts.values() if isinstance(verdict, Admit) for word in verdict.unknown}
         if verdicts and tuple(sorted(unknown)) != self._unknown:
@@ -270,40 +264,13 @@ class Gate:
         wanted = LoadKey.parse(key)
         return (live for live in self._jobs if live.state is JobState.QUEUED and live.key == wanted)
 
-    async def _refuse(self) -> None:
-        """Fail the jobs of load keys that arrived and can never fit."""
-        if self._arrived and self._poller.inventory is None:
+    async def _judged(self, key: str) -> Verdict | None:
+        """What the machine says to a load key; None where nothing would be loaded for it."""
+        if self._poller.inventory is None:
             await self._seen()
-        while self._arrived:
-            key = self._arrived.pop()
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known.add(key)
-            if is_pull(key) or not self._is_heavy(key):
-                continue
-            _, verdict = await self.look(key, await self.machine.readings())
-            if isinstance(verdict, Refuse):
-                self._known.discard(key)  # what comes next under it is to fail too
-                await self._fail(key, verdict)
-
-    async def _fail(self, key: str, verdict: Refuse) -> None:
-        try:
-            ids = await self._store.refuse(key, NeverFits.code, verdict.text, millis(self._clock))
-        except (StorageFull, StorageFailed) as error:
-            log_event(log, logging.WARNING, "refusal_unsaved", "a refusal could not be written", error=error)
-            return
-        for job_id in ids:
-            live = self._jobs.get(job_id)
-            if live is None:
-                self._jobs.local.depth.remove(LoadKey.parse(key).model, key)
-                self._jobs.lanes.moved_up(Lane.LOCAL)
-            else:
-                live.relay.finish(NeverFits(verdict.text))
-                self._jobs.gone(live, JobState.FAILED)
-            log_event(
-                log, logging.WARNING, "job_finished", "job failed", job=job_id, load_key=key,
-                outcome=JobState.FAILED, error=NeverFits.code, needed=verdict.needed, there=verdict.there,
-            )  # fmt: skip
+        if is_pull(key) or not self.is_heavy(key):
+            return None
+        return (await self.look(key, await self.machine.readings()))[1]
 
 
 def _for_pulls(readings: Readings, thresholds: Thresholds) -> tuple[Readings, Thresholds]:

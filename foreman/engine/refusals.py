@@ -1,7 +1,7 @@
 """Jobs whose model can never be loaded on this machine: found as soon as they arrive, and failed with the figures.
 
-A load key is judged when it is first heard of, and again whenever somebody finds that it does not fit. That goes on beside
-the worker: nobody waits for a job that runs to be told that another never will.
+A load key is judged when it is first heard of, and again whenever somebody finds that it does not fit. That goes on
+beside the worker: nobody waits for a job that runs to be told that another never will.
 """
 
 import logging

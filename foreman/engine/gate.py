@@ -1,8 +1,8 @@
-"""The gate at work: looks at the machine before a model is loaded, and remembers who is held and why.
+"""The gate at work: looks at the machine before anything heavy starts, and remembers who is held and why.
 
 Rules:
-1. It judges load keys of the local lane, and only those that would have something loaded, or pulled; jobs of a loaded
-   model pass unseen.
+1. It judges load keys of the local lane, and only those that would have something loaded, or pulled, or a command
+   run; jobs of a loaded model pass unseen. While the target is down it judges commands alone.
 2. A hold is for one load key. Its jobs keep their places, others that may pass do, those of the remote lane too. It is
    logged when it begins, when its cause changes and when it ends.
 3. A job that overrides the gate passes.
@@ -24,6 +24,7 @@ from foreman.core.lanes import Lane
 from foreman.core.programs import matches
 from foreman.core.pulls import is_pull
 from foreman.core.residency import Swap, is_heavy
+from foreman.core.slots import is_slot
 from foreman.engine.clock import Clock, millis
 from foreman.engine.headroom import Headroom
 from foreman.engine.live import Live, LiveJobs
@@ -48,7 +49,7 @@ TOLD: Final = 100
 
 
 class Gate:
-    """What may be loaded now. `on` decides whether it holds anything; `look` answers either way."""
+    """What may be begun now. `on` decides whether it holds anything; `look` answers either way."""
 
     def __init__(
         self,
@@ -94,12 +95,13 @@ class Gate:
             return preferred
         keys = await self._others(preferred)
         heavy = [key for key in keys if self.is_heavy(key)]
-        if heavy:
+        if any(not is_slot(key) for key in heavy):
             await self._seen()
             heavy = [key for key in keys if self.is_heavy(key)]
         readings = await self.machine.readings() if heavy else Readings()
         verdicts = {key: (await self.look(key, readings))[1] for key in heavy}
-        self._note({key: verdict for key, verdict in verdicts.items() if not self._all_override(key)})
+        unseen = {key: old for key, old in self._verdicts.items() if self._down and not is_slot(key)}
+        self._note(unseen | {key: verdict for key, verdict in verdicts.items() if not self._all_override(key)})
         passing = [key for key in keys if isinstance(verdicts.get(key, Admit()), Admit)]
         for key in verdicts.keys() & passing:
             self.headroom.forget_kept(key)
@@ -116,7 +118,12 @@ class Gate:
             log_event(log, logging.WARNING, "gate_unread", "who waits could not be read", error=error)
             self._unread = True
             return []
-        return [key for key in ready if key not in preferred.load_keys]
+        return [key for key in ready if key not in preferred.load_keys and (is_slot(key) or not self._down)]
+
+    @property
+    def _down(self) -> bool:
+        """The target does not answer: nothing can be said of models."""
+        return self._poller.reachable is False
 
     def closed(self, preferred: Hot) -> Hot:
         """What a claim without a look at the machine may take: only what is loaded."""
@@ -135,9 +142,9 @@ class Gate:
 
     # -- for everybody
 
-    def hold(self, load_key: LoadKey, override: str | None) -> Hold | None:
+    def hold(self, load_key: LoadKey, override: str | None, lane: Lane) -> Hold | None:
         """Why a waiting job of this load key is held, None where it is not."""
-        if not self._verdicts or override is not None:
+        if not self._verdicts or override is not None or lane is not Lane.LOCAL:
             return None
         verdict = self._verdicts.get(str(load_key))
         # A job that overrides the gate may have had it loaded meanwhile.
@@ -153,31 +160,29 @@ class Gate:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """What could not be looked at when a load was let pass the last time, in words."""
+        """What could not be looked at when something was let pass the last time, in words."""
         return self._unknown
 
     async def look(self, load_key: str, readings: Readings) -> tuple[Candidate, Verdict]:
-        """What a load would need, and what the machine says to it."""
-        now, thresholds = self._clock.time(), self.thresholds
+        """What a start would need, and what the machine says to it."""
+        key, now, thresholds = LoadKey.parse(load_key), self._clock.time(), self.thresholds
         if is_pull(load_key):
-            candidate = Candidate(Kind.PULL, LoadKey.parse(load_key).model)
+            candidate = Candidate(Kind.PULL, key.model)
             readings, thresholds = _for_pulls(readings, thresholds)
+        elif is_slot(load_key):
+            candidate = self.headroom.command(key, readings)
         else:
-            candidate = await self.headroom.candidate(LoadKey.parse(load_key), readings)
+            candidate = await self.headroom.candidate(key, readings)
         verdict = judge(candidate, readings, thresholds)
         return candidate, timed(verdict, self._verdicts.get(load_key), now, now + LOOK_SECONDS)
 
-    async def ask(self, candidate: Candidate, earlier: Verdict | None = None) -> Verdict:
-        """What the machine says to any other heavy start; `earlier` is what it said to the same one before."""
-        if not self.on:
-            return Admit()
-        verdict = judge(candidate, await self.machine.readings(), self.thresholds)
-        now = self._clock.time()
-        return timed(verdict, earlier, now, now + LOOK_SECONDS)
+    async def never(self, load_key: str) -> bool:
+        """Whether a start can never be let pass here."""
+        return self.on and isinstance((await self.look(load_key, await self.machine.readings()))[1], Refuse)
 
     def is_heavy(self, load_key: str) -> bool:
-        """Whether a job of this load key would have something loaded, or pulls."""
-        if is_pull(load_key):
+        """Whether a job of this load key would have something loaded, or pulls, or is a command."""
+        if is_pull(load_key) or is_slot(load_key):
             return True
         key, models = LoadKey.parse(load_key), self._poller.models
         remote = names.parse(key.model).is_cloud or models.is_remote(key.model)
@@ -241,7 +246,7 @@ class Gate:
         if verdicts and tuple(sorted(unknown)) != self._unknown:
             self._unknown = tuple(sorted(unknown))
             if unknown:
-                log_event(log, logging.WARNING, "gate_blind", "a load passes unseen", unknown="; ".join(self._unknown))
+                log_event(log, logging.WARNING, "gate_blind", "let pass unseen", unknown="; ".join(self._unknown))
 
     def _log_end(self, key: str, hold: Hold, new: Verdict | None) -> None:
         if new is None:
@@ -262,11 +267,12 @@ class Gate:
 
     def _waiting(self, key: str) -> Iterator[Live]:
         wanted = LoadKey.parse(key)
-        return (live for live in self._jobs if live.state is JobState.QUEUED and live.key == wanted)
+        queued = (live for live in self._jobs if live.state is JobState.QUEUED and live.lane is Lane.LOCAL)
+        return (live for live in queued if live.key == wanted)
 
     async def _judged(self, key: str) -> Verdict | None:
-        """What the machine says to a load key; None where nothing would be loaded for it."""
-        if self._poller.inventory is None:
+        """What the machine says to a load key; None where nothing would be begun for it that could be too large."""
+        if self._poller.inventory is None and not is_slot(key):
             await self._seen()
         if is_pull(key) or not self.is_heavy(key):
             return None

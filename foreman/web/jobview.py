@@ -30,7 +30,7 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
     live = engine.jobs.get(job.id)
     state = live.state if live is not None else job.state
     queued = state is JobState.QUEUED
-    hold = engine.gate.hold(job.load_key, job.override) if queued and outlook else None
+    hold = engine.gate.hold(job.load_key, job.override, job.lane) if queued and outlook else None
     return {
         "id": job.id,
         "state": state,

@@ -272,7 +272,7 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             409,
             413,
             *WRITES,
-            parameters=[_KEY],
+            parameters=[_KEY, _OVERRIDE],
             requestBody={"required": True, "content": {"application/json": {"schema": ref("NewSlot")}}},
         )
     },

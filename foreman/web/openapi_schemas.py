@@ -205,7 +205,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "NewJob": _NEW_JOB,
     "NewSlot": record(
         {"lane": LANE},
-        {"label": or_null(_LABEL), "memory": _SIZE, "expiry_seconds": or_null(_EXPIRY)},
+        {"label": or_null(_LABEL), "memory": _SIZE, "expiry_seconds": or_null(_EXPIRY), "override": or_null(OVERRIDE)},
         closed=True,
     ),
     "Slot": record(

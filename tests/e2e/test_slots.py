@@ -66,7 +66,8 @@ async def test_a_slot_is_granted_kept_and_given_back(foreman: Foreman) -> None:
         ({"lane": "local", "label": "a\nb"}, "label must be 1 to 80 characters"),
         ({"lane": "local", "label": ""}, "label must be 1 to 80 characters"),
         ({"lane": "local", "expiry_seconds": 0}, "expiry_seconds must be a number from 1 to 3600"),
-        ({"lane": "local", "wait": 3}, "wait is unknown; a slot has lane, label, memory, expiry_seconds"),
+        ({"lane": "local", "wait": 3}, "wait is unknown; a slot has lane, label, memory, expiry_seconds, override"),
+        ({"lane": "local", "override": "all"}, "override must be gate"),
         (["local"], "the body must be an object"),
     ],
 )

@@ -185,9 +185,9 @@ async def test_where_the_memory_cannot_be_read_a_command_passes_and_that_is_said
 ) -> None:
     fake.becomes(available=None)
     await granted_and_given_back(work, await wanted(work))
-    assert work.engine.gate.unknown == ()
+    assert not work.engine.gate.unknown
     await granted_and_given_back(work, await wanted(work, 40))
-    assert work.engine.gate.unknown == ("the free memory is not known",)
+    assert list(work.engine.gate.unknown) == ["the free memory is not known"]
     assert [r.event for r in caplog.records if getattr(r, "event", "") == "gate_blind"] == ["gate_blind"]  # type: ignore[attr-defined]
 
 

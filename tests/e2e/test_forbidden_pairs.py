@@ -71,7 +71,7 @@ class Post:
         return found[0] if found else None
 
     async def waits(self, name: str, reason: str) -> dict[str, Any]:
-        """A job that waits for this reason, as soon as it does; all that reached target and remote is kept in mind."""
+        """A job that waits for this reason, as soon as it does."""
         async with asyncio.timeout(PATIENCE):
             while (job := await self.waiting(name)) is None or job["reason"] != reason:
                 pass
@@ -147,8 +147,9 @@ async def test_local_heavy_work_beside_an_active_remote_fleet(post: Post) -> Non
     pull = await handed(post.foreman, {"model": "phi4:14b"}, PULL)
     load = await handed(post.foreman, prompt("local"))
     late = await post.far("late")
-    for name in (pull, load):
-        assert (await post.waits(name, "remote_lane"))["lane"] == "local"
+    # These wait for the one before them, and that for the fleet.
+    assert (await post.waits(pull, "pull"))["position"] == 2
+    assert (await post.waits(load, "swap"))["position"] == 3
     assert (await post.waits(late, "local_lane"))["lane"] == "remote"
     _, queue, _ = await call(post.foreman, "GET", "/queue")
     assert [queue["lanes"][lane]["waits_for"] for lane in ("local", "remote")] == ["remote_lane", "local_lane"]

@@ -14,6 +14,7 @@ from foreman.testing import StubOllama
 from tests.e2e.own import GENERATE, call, handed, prompt, state_of
 from tests.e2e.process import PATIENCE, Foreman, serving
 from tests.e2e.test_cli import run
+from tests.e2e.test_run import ended, ran, started
 
 # More than any disk has, so this machine must always hold.
 NO_DISK = {"gate": "auto", "disk_reserve": "1024TiB", "max_load_per_core": 1000, "foreign_processes": ""}
@@ -135,3 +136,30 @@ async def test_a_gate_that_is_neither_on_nor_off_is_refused_at_the_start(value: 
     foreman = await spawn(*arguments("http://127.0.0.1:9", tmp_path / "x.db", gate=value), home=tmp_path)
     assert await foreman.ended() == 2
     assert "must be one of auto, on, off" in foreman.lines[-1]
+
+
+async def test_a_command_that_is_held_says_why_and_can_be_forced(tmp_path: Path) -> None:
+    async with both(tmp_path, **NO_DISK) as (_, foreman):
+        command = ("--local", "--label", "sweep", "--memory", "1GB")
+        waiting = await started(foreman.url, tmp_path, *command, "--", "echo", "held")
+        assert waiting.stderr is not None
+        async with asyncio.timeout(PATIENCE):
+            line = (await waiting.stderr.readline()).decode()
+        assert re.match(
+            r"\w+  queued  sweep  position 1, is held: sweep waits for disk space: .* are kept free\n", line
+        )
+        assert await ran(foreman.url, tmp_path, *command, "--force", "--", "echo", "forced") == (0, "forced\n", "")
+        _, listed, _ = await call(foreman, "GET", "/jobs?limit=1")
+        assert [(job["label"], job["override"]) for job in listed["jobs"]] == [("sweep", "gate")]
+        waiting.terminate()
+        await ended(waiting)
+        await foreman.queued(0)
+
+
+async def test_a_command_that_can_never_fit_is_refused_with_the_numbers(tmp_path: Path) -> None:
+    async with both(tmp_path, **NO_MEMORY) as (_, foreman):
+        words = ("--local", "--label", "sweep", "--memory", "1GB", "--", "touch", str(tmp_path / "begun"))
+        status, out, talk = await ran(foreman.url, tmp_path, *words)
+        assert (status, out, talk.count("\n")) == (4, "", 1)
+        assert "sweep needs at least 1 GB of memory, and this machine has " in talk
+        assert not (tmp_path / "begun").exists()

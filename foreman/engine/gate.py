@@ -242,8 +242,9 @@ class Gate:
             if isinstance(new, Refuse):
                 self._refusals.doubt(key)
                 self._due.set()
-        unknown = {word for verdict in verdicts.values() if isinstance(verdict, Admit) for word in verdict.unknown}
-        if verdicts and tuple(sorted(unknown)) != self._unknown:
+        passed = [verdict for verdict in verdicts.values() if isinstance(verdict, Admit)]
+        unknown = {word for verdict in passed for word in verdict.unknown}
+        if passed and tuple(sorted(unknown)) != self._unknown:
             self._unknown = tuple(sorted(unknown))
             if unknown:
                 log_event(log, logging.WARNING, "gate_blind", "let pass unseen", unknown="; ".join(self._unknown))

@@ -200,7 +200,14 @@ machines = st.builds(
     foreign=st.none() | st.lists(st.text(max_size=5), max_size=2).map(tuple),
 )
 candidates = st.builds(
-    Candidate, kind=st.sampled_from(Kind), name=st.just("m"), memory=some, disk=some, gives_back=sizes, least=some
+    Candidate,
+    kind=st.sampled_from(Kind),
+    name=st.just("m"),
+    memory=some,
+    disk=some,
+    gives_back=sizes,
+    stays=sizes,
+    least=some,
 )
 limits = st.builds(Thresholds, st.floats(0, 10), sizes, sizes)
 
@@ -238,6 +245,8 @@ def test_who_wants_more_is_never_judged_more_mildly(
         if (value := getattr(candidate, name)) is not None:
             greedy = dataclasses.replace(candidate, **{name: value + more})
             assert strictness(judge(greedy, machine, most)) >= before
+    crowded = dataclasses.replace(candidate, stays=candidate.stays + more)
+    assert strictness(judge(crowded, machine, most)) >= before
     modest = dataclasses.replace(candidate, gives_back=candidate.gives_back + more)
     assert strictness(judge(modest, machine, most)) <= before
     for name in ("disk_reserve", "memory_reserve"):

@@ -1,6 +1,7 @@
 """The real foreman on a machine that is as a test says: `python -m tests.e2e.puppet FILE serve ...`.
 
-The process reads the machine from a file of the test, and looks at it often, for a test would wait for long otherwise.
+The process reads the machine from a file of the test (`-`: the real one), and looks at it often, for a test would wait
+for long otherwise.
 """
 
 import asyncio
@@ -17,10 +18,12 @@ from unittest.mock import patch
 import orjson
 
 from foreman.core.gate import Readings
+from foreman.engine.machine import SystemReader
 from tests.e2e.process import Foreman, arguments, environment
 from tests.engine.fake_machine import QUIET
 
 LOOK_SECONDS = 0.05
+REAL = "-"
 
 
 class Puppet:
@@ -48,11 +51,11 @@ class FileReader:
 
 
 @asynccontextmanager
-async def serving_on(puppet: Puppet, target: str, db: Path, **settings: object) -> AsyncIterator[Foreman]:
-    """As `serving`, with the gate on."""
+async def serving_on(puppet: Puppet | None, target: str, db: Path, **settings: object) -> AsyncIterator[Foreman]:
+    """As `serving`, with the gate on; without a puppet on the real machine."""
     line = arguments(target, db, **{"gate": "on", **settings})
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.e2e.puppet", str(puppet.path), *line,
+        sys.executable, "-m", "tests.e2e.puppet", str(puppet.path) if puppet else REAL, *line,
         stderr=PIPE, stdout=PIPE, env=environment(db.parent), cwd=Path(__file__).parents[2],
     )  # fmt: skip
     foreman = Foreman(process)
@@ -66,9 +69,9 @@ async def serving_on(puppet: Puppet, target: str, db: Path, **settings: object) 
 def main() -> int:
     from foreman.cli.main import main as foreman
 
-    path = Path(sys.argv[1])
+    read = SystemReader if sys.argv[1] == REAL else lambda *_: FileReader(Path(sys.argv[1]))
     with (
-        patch("foreman.app.SystemReader", lambda *_: FileReader(path)),
+        patch("foreman.app.SystemReader", read),
         patch("foreman.engine.machine.FRESH_SECONDS", 0.0),
         patch("foreman.engine.gate.LOOK_SECONDS", LOOK_SECONDS),
     ):

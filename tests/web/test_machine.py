@@ -261,7 +261,7 @@ async def test_the_head_of_each_lane_is_told_with_what_runs_and_waits(front: Fro
         )
         assert seen["next"] == here["next"]
         assert (there["queued"], there["next"]["job"]) == (1, far)
-        assert there["next"]["text"] == "next: gpt-oss:cloud needs no load: may start"
+        assert there["next"]["text"] == "next: gpt-oss:latest-cloud needs no load: may start"
         async with front.http.delete(f"/slots/{slot}") as left:
             assert left.status == 200
     assert (await get(front, "/machine"))["lanes"]["local"]["next"]["text"] == (

@@ -5,7 +5,6 @@ for long otherwise.
 """
 
 import asyncio
-import os
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -79,5 +78,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.environ.pop("PYTHONDEVMODE", None)
     sys.exit(main())

@@ -17,6 +17,7 @@ from foreman.core.job import Hot
 from foreman.core.lanes import Lane, Slots, Wait
 from foreman.core.order import LOADING, Place, Reason, Waiting, drain_order, parts
 from foreman.core.timeline import Group, Stretch, Task, starts
+from foreman.core.upstreams import needs_target
 from foreman.engine.clock import Clock, millis
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.store import Store
@@ -35,7 +36,8 @@ class Outlook:
     """The place of a queued job in its lane, 1 being next.
 
     `reason` says what has to happen before it can run, counted from the one before it. `expected_start` in seconds from
-    when it was asked, None if unknown. One that is `held` (by the gate, or by its remote API) takes no turn.
+    when it was asked, None if unknown. One that is `held` (by the gate, or by its remote API) takes no turn. One that
+    stands `apart` does without the target.
     """
 
     seq: int
@@ -44,6 +46,7 @@ class Outlook:
     expected_start: float | None
     lane: Lane = Lane.LOCAL
     held: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +181,8 @@ def _local(ahead: _Ahead, places: Iterable[Place], told: Starts) -> Iterator[Out
     for place in places:
         seq, held = place.waiting.seq, _stands(ahead, Lane.LOCAL, place.waiting)
         reason = place.reason if place.turns == turns else Wait.REMOTE_LANE
-        yield Outlook(seq, place.position, reason, told.get(seq), held=held)
+        apart = not needs_target(place.waiting.load_key)
+        yield Outlook(seq, place.position, reason, told.get(seq), held=held, apart=apart)
         turns = place.turns
 
 
@@ -189,7 +193,8 @@ def _remote(ahead: _Ahead, told: Starts) -> Iterator[Outlook]:
         for waiting in part:
             position += 1
             reason, held = Wait.LOCAL_LANE if waits else Wait.SLOT, _stands(ahead, Lane.REMOTE, waiting)
-            yield Outlook(waiting.seq, position, reason, told.get(waiting.seq), Lane.REMOTE, held)
+            apart, start = not needs_target(waiting.load_key), told.get(waiting.seq)
+            yield Outlook(waiting.seq, position, reason, start, Lane.REMOTE, held, apart)
 
 
 def _others(ahead: _Ahead, lane: Lane) -> list[int]:

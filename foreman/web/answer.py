@@ -158,7 +158,7 @@ class Delivery:
         place = await self._engine.forecast.place(live) if live.state is JobState.QUEUED else None
         if place is None:
             return words
-        reason = why(self._engine, live.key, live.override, place)
+        reason = why(self._engine, live.key, live.lane, live.override, place)
         words += f" position={place.position} reason={reason.word}"
         if reason.hold is not None:
             return f"{words} hold={reason.hold.cause}: {reason.text}"

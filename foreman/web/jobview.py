@@ -33,7 +33,7 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
     live = engine.jobs.get(job.id)
     state = live.state if live is not None else job.state
     queued = state is JobState.QUEUED
-    reason = why(engine, job.load_key, job.override, outlook, delayed=job.not_before > 0) if queued else Why()
+    reason = why(engine, job.load_key, job.lane, job.override, outlook, delayed=job.not_before > 0) if queued else Why()
     hold, slowdown = reason.hold, reason.slowdown
     stands = engine.paused or hold is not None or reason.word == REMOTE_PAUSED
     return {

@@ -10,7 +10,7 @@ from foreman.core.job import LoadKey
 from foreman.core.lanes import Lane, Wait
 from foreman.core.slots import is_slot, label_of
 from foreman.core.slowdown import Slowdown
-from foreman.core.upstreams import upstream_of
+from foreman.core.upstreams import needs_target
 from foreman.engine.engine import Engine
 from foreman.engine.forecast import Outlook
 from foreman.engine.upstream import Upstream
@@ -30,11 +30,13 @@ class Why:
     slowdown: Slowdown | None = None
 
 
-def why(engine: Engine, key: LoadKey, override: str | None, outlook: Outlook | None, *, delayed: bool = False) -> Why:
+def why(
+    engine: Engine, key: LoadKey, lane: Lane, override: str | None, outlook: Outlook | None, *, delayed: bool = False
+) -> Why:
     """Why a queued job stands where it stands; `outlook` None where it has no place in the order."""
-    if (word := held_up(engine)) is not None and (word == "paused" or upstream_of(key.model) is None):
+    if (word := held_up(engine, apart=not needs_target(str(key)))) is not None:
         return Why(word)
-    hold = None if outlook is None else engine.gate.hold(key, override)
+    hold = None if outlook is None else engine.gate.hold(key, override, lane)
     if hold is not None:
         return Why("held", hold.text, hold)
     upstream = engine.upstreams.of(key)
@@ -45,11 +47,11 @@ def why(engine: Engine, key: LoadKey, override: str | None, outlook: Outlook | N
     return Why("delayed" if delayed else None)
 
 
-def held_up(engine: Engine) -> str | None:
-    """Why no job at all begins, but for those of remote APIs; None where jobs do."""
+def held_up(engine: Engine, *, apart: bool = False) -> str | None:
+    """Why no job at all begins; None where jobs do. `apart`: of those that do without the target."""
     if engine.paused:
         return "paused"
-    return "target_down" if engine.poller.reachable is False else None
+    return "target_down" if engine.poller.reachable is False and not apart else None
 
 
 def _of_upstream(upstream: Upstream, *, delayed: bool) -> Why | None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreman.core import names, pulls
+from foreman.core import pulls
 from foreman.core.errors import InvalidModelName
 from foreman.core.job import LoadKey
 from foreman.core.pulls import PullRequest
@@ -78,34 +78,3 @@ def test_a_key_reads_back(insecure: bool) -> None:
 def test_what_is_no_name_has_no_key(name: str) -> None:
     with pytest.raises(InvalidModelName):
         _ = PullRequest(name).key
-
-
-@given(st.text(max_size=30))
-def test_no_model_is_called_like_a_pull(text: str) -> None:
-    for name in (text, "pull " + text):
-        try:
-            canonical = names.parse(name).canonical
-        except InvalidModelName:
-            continue
-        assert not pulls.is_pull(canonical)
-        assert pulls.is_pull(PullRequest(name).key.model)
-        assert pulls.pulled(PullRequest(name).key.model) == canonical
-
-
-@pytest.mark.parametrize(
-    ("line", "model"),
-    [
-        ("ollama pull phi4", "phi4:latest"),
-        ("/usr/local/bin/ollama pull --insecure library/phi4:14b", "phi4:14b"),
-        ("ollama pull phi4 --insecure", "phi4:latest"),
-        ("ollama pull hf.co/bartowski/Llama-3.2-3B-GGUF:Q4_K_M", "hf.co/bartowski/Llama-3.2-3B-GGUF:Q4_K_M"),
-        ("ollama pull", None),
-        ("ollama pull ../x", None),
-        ("ollama pull phi4 gemma3", None),
-        ("OLLAMA PULL phi4", None),
-        ("ollama run phi4", None),
-        ("grep ollama pull phi4", None),
-    ],
-)  # fmt: skip
-def test_what_a_typed_command_fetches(line: str, model: str | None) -> None:
-    assert pulls.typed(line) == (None if model is None else names.parse(model).canonical)

@@ -8,14 +8,14 @@ import pytest
 
 from foreman.core.errors import JobFinished, JobNotFound
 from foreman.core.job import JobState, LoadKey, Mode
-from foreman.core.pulls import PULL
+from foreman.core.upkeep import PULL
 from foreman.engine import machine
 from foreman.engine.live import Live
 from foreman.testing import Script, StubOllama
 from tests.engine.fake_machine import FakeMachine
 from tests.engine.running import PATIENCE, Running, asked, ended, running
 from tests.engine.serving import until
-from tests.engine.test_pulling import pull
+from tests.engine.test_upkeep import pull
 
 NOBODY = "0" * 26
 
@@ -47,7 +47,7 @@ async def waiting(work: Running, prompt: str, key: LoadKey = LoadKey("qwen3:8b")
 
 async def held(work: Running, live: Live) -> None:
     async with asyncio.timeout(PATIENCE):
-        await until(lambda: work.engine.gate.hold(live.key, live.override) is not None)
+        await until(lambda: work.engine.gate.hold(live.key, live.override, live.lane) is not None)
     await work.rests()
 
 
@@ -67,7 +67,7 @@ async def test_the_other_jobs_of_its_model_and_those_before_it_stay_held(work: R
     await ended(second)
     await work.rests()
     assert first.state is JobState.QUEUED
-    assert work.engine.gate.hold(first.key, None) is not None
+    assert work.engine.gate.hold(first.key, None, first.lane) is not None
     assert [load.name for load in work.stub.ledger.loads] == ["llama3:latest", "qwen3:8b"]
     await work.engine.cancel(first.id)
 

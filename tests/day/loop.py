@@ -74,7 +74,7 @@ class LeapingLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.selector.now
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
@@ -82,7 +82,10 @@ class LeapingLoop(asyncio.SelectorEventLoop):
         return handle
 
     def run_in_executor(  # type: ignore[override]
-        self, executor: Executor | None, func: Callable[..., T], *args: Any
+        self,
+        executor: Executor | None,  # noqa: ARG002
+        func: Callable[..., T],
+        *args: Any,
     ) -> asyncio.Future[T]:
         """At once: nobody can tell that it was no other thread."""
         future: asyncio.Future[T] = self.create_future()

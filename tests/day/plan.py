@@ -1,9 +1,10 @@
 """What arrives on one day, and what each of it would take by itself; made from a seed."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 from typing import Final
 
 from foreman.core.lanes import Lane
@@ -17,6 +18,7 @@ class Kind(StrEnum):
     """Who asks."""
 
     CHAT = "chats"
+    PROGRAM = "programs in bursts"
     AGENT = "calls of agents"
     BATCH = "nightly batch"
     PULL = "pulls"
@@ -43,27 +45,36 @@ class Arrival:
 
     @property
     def worst(self) -> float:
-        """The longest it can keep others waiting: another model, and the slowest, is there when its turn comes."""
-        return self.takes + (max(LOADS.values()) if self.model in LOADS else 0.0)
+        """The longest it can keep others waiting: another model is there when its turn comes."""
+        return self.takes + LOADS.get(self.model, 0.0)
 
 
 def plan(seed: int) -> tuple[Arrival, ...]:
     """All of a day in order."""
     chance = random.Random(seed)
-    parts = (chats, agents, batch, pulls, commands)
+    parts = (chats, programs, agents, batch, pulls, commands)
     return tuple(sorted((arrival for part in parts for arrival in part(chance)), key=lambda arrival: arrival.at))
 
 
 def chats(chance: random.Random) -> Iterator[Arrival]:
-    """By day every other minute, at night twice an hour; most of them with one model, few with the big one."""
+    """By day every other minute, at night twice an hour; most with one model, few with the big one."""
     now = 0.0
     while True:
         waking = 8 * HOUR <= now % DAY < 22 * HOUR
-        now += chance.expovariate(1 / (110 if waking else 1800))
+        now += chance.expovariate(1 / (100 if waking else 1800))
         if now >= DAY:
             return
         (model,) = chance.choices([*LOADS], (70, 25, 5))
         yield Arrival(now, Kind.CHAT, chance.uniform(3, 20) * (3 if model == BIG else 1), model)
+
+
+def programs(chance: random.Random) -> Iterator[Arrival]:
+    """By day two of them set off together now and then, each with questions to a model of its own."""
+    now = 8 * HOUR
+    while (now := now + chance.expovariate(1 / (25 * MINUTE))) < 20 * HOUR:
+        for _ in range(chance.randint(12, 24)):
+            model = chance.choice(("llama3:latest", "qwen3:latest"))
+            yield Arrival(now + chance.uniform(0, MINUTE), Kind.PROGRAM, chance.uniform(3, 12), model)
 
 
 def agents(chance: random.Random) -> Iterator[Arrival]:
@@ -81,7 +92,7 @@ def batch(chance: random.Random) -> Iterator[Arrival]:
 
 
 def pulls(chance: random.Random) -> Iterator[Arrival]:
-    for _ in range(4):
+    for _ in range(6):
         yield Arrival(chance.uniform(7, 23) * HOUR, Kind.PULL, chance.uniform(3, 12) * MINUTE)
 
 
@@ -96,18 +107,23 @@ def commands(chance: random.Random) -> Iterator[Arrival]:
 BETWEEN: Final = 1.0
 
 
-def longest_waits(arrivals: tuple[Arrival, ...]) -> list[float]:
+def longest_waits(arrivals: Sequence[Arrival]) -> list[float]:
     """For each the wait that none can exceed in whatever order they run, as long as somebody runs while somebody waits.
 
     Were all to run one at a time, each at its worst, then who came in a time without a pause is done when that ends.
     """
-    ends: list[float] = []
+    waits: list[float] = []
+    together: list[float] = []
     busy_until = 0.0
-    first = 0
-    for place, arrival in enumerate(arrivals):
+    for arrival in arrivals:
         if arrival.at > busy_until:
-            ends += [busy_until] * (place - first)
-            first, busy_until = place, arrival.at
+            waits += [busy_until - at for at in together]
+            together, busy_until = [], arrival.at
+        together.append(arrival.at)
         busy_until += arrival.worst + BETWEEN
-    ends += [busy_until] * (len(arrivals) - first)
-    return [end - arrival.at for end, arrival in zip(ends, arrivals, strict=True)]
+    return waits + [busy_until - at for at in together]
+
+
+def changes(arrivals: Sequence[Arrival]) -> int:
+    """How often another model would be loaded in the order of arrival."""
+    return sum(1 for _ in groupby(arrival.model for arrival in arrivals if arrival.model))

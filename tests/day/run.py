@@ -1,13 +1,13 @@
 """One day through the engine: the real lanes and the real store, in front of what answers by the clock of the loop."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 from unittest import mock
 
 import orjson
@@ -19,13 +19,14 @@ from foreman.core.job import Job, LoadKey, Mode, Payload
 from foreman.core.lanes import Lane
 from foreman.core.submission import Submission
 from foreman.core.upstreams import Routed
+from foreman.engine import trouble
 from foreman.engine.engine import Engine
 from foreman.engine.store import JobFilter
 from foreman.remotes import Remote
 from tests.day.border import Border
-from tests.day.loop import BEGIN, LeapingLoop, LoopClock
-from tests.day.plan import DAY, Arrival, Kind
-from tests.day.store import TurnStore
+from tests.day.loop import LeapingLoop, LoopClock
+from tests.day.plan import DAY, HOUR, Arrival, Kind
+from tests.day.store import TurnStore, unsynced
 from tests.day.target import TimedTarget, remote_api
 
 REMOTE_SLOTS: Final = 5
@@ -69,7 +70,8 @@ async def _day(arrivals: tuple[Arrival, ...], folder: Path, *, exclusive: bool) 
         async with app.engine_of(settings, LoopClock()) as engine:
             await engine.start()
             running = asyncio.create_task(engine.run())
-            async with asyncio.TaskGroup() as clients:
+            # Who is forgotten would wait for ever.
+            async with asyncio.timeout(2 * DAY), asyncio.TaskGroup() as clients:
                 clients.create_task(asyncio.sleep(DAY))
                 for client in _clients(engine, arrivals, border):
                     clients.create_task(client)
@@ -85,16 +87,18 @@ async def _day(arrivals: tuple[Arrival, ...], folder: Path, *, exclusive: bool) 
 @contextmanager
 def _put_in(border: Border, arrivals: tuple[Arrival, ...]) -> Iterator[None]:
     """Have the composition root take the parts that need no socket and no time."""
-    parts = {
-        "SqliteStore": TurnStore,
-        "Upstream": remote_api(border, arrivals),
-        "target_of": lambda _: TimedTarget(border, arrivals),
-    }
-    with mock.patch.multiple(app, **parts):
+    with (
+        mock.patch.object(app, "SqliteStore", TurnStore),
+        mock.patch.object(app, "Upstream", remote_api(border, arrivals)),
+        mock.patch.object(app, "target_of", return_value=TimedTarget(border, arrivals)),
+        # Looking after the database each second of a day would be most of what there is to do.
+        mock.patch.object(trouble, "LOOK_SECONDS", HOUR),
+        unsynced(),
+    ):
         yield
 
 
-def _clients(engine: Engine, arrivals: tuple[Arrival, ...], border: Border):  # type: ignore[no-untyped-def]
+def _clients(engine: Engine, arrivals: tuple[Arrival, ...], border: Border) -> Iterator[Coroutine[Any, Any, None]]:
     for at, group in groupby(enumerate(arrivals), key=lambda numbered: numbered[1].at):
         numbered = list(group)
         if numbered[0][1].kind is Kind.BATCH:
@@ -157,8 +161,3 @@ def _submission(number: int, arrival: Arrival, mode: Mode = Mode.ATTACHED) -> Su
         payload = Payload("/v1/chat/completions", _HEADERS, orjson.dumps(body | {"model": there.model}))
         return Submission(payload, there.key, client, mode, lane=Lane.REMOTE, model=there.shown)
     return Submission(Payload("/api/chat", _HEADERS, orjson.dumps(body)), LoadKey(arrival.model), client, mode)
-
-
-def arrived(job: Job) -> float:
-    """When it was accepted, in seconds after midnight."""
-    return job.created_at / 1000 - BEGIN

@@ -3,11 +3,13 @@
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
+from unittest import mock
 
+from foreman.engine import database
 from foreman.engine.sqlite import SqliteStore
 from tests.day.loop import here
 
@@ -41,7 +43,20 @@ class TurnStore(SqliteStore):
             with here().leaping():
                 yield store
 
+    async def prune(self, before: int, max_bytes: int, limit: int = 200) -> int:  # noqa: ARG002
+        """Nothing of the first day is old."""
+        return 0
+
+
+@contextmanager
+def unsynced() -> Iterator[None]:
+    """No power is cut while a test runs, and thousands of syncs would be most of what it takes."""
+    quick = tuple(setting.replace("synchronous=FULL", "synchronous=OFF") for setting in database._SETTINGS)
+    assert quick != database._SETTINGS
+    with mock.patch.object(database, "_SETTINGS", quick):
+        yield
+
 
 for _name, _method in vars(SqliteStore).items():
-    if inspect.iscoroutinefunction(_method) and not _name.startswith("_") and _name != "close":
+    if inspect.iscoroutinefunction(_method) and not _name.startswith("_") and _name not in ("close", "prune"):
         setattr(TurnStore, _name, in_turn(_method))

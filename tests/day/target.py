@@ -1,8 +1,7 @@
 """An Ollama and a remote API that answer in the time of the loop, without a socket."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final, Self
 
 import orjson
@@ -69,7 +68,7 @@ class TimedExchange:
         while part := await self.read(patience):
             take(part)
 
-    async def abort(self, grace: float) -> bool:
+    async def abort(self, grace: float) -> bool:  # noqa: ARG002
         self.close()
         return True
 
@@ -123,7 +122,7 @@ class TimedTarget(Target):
     def _loaded(self) -> list[str]:
         return [model for model, until in self._there.items() if until > here().time()]
 
-    async def _ask(self, method: str, path: str, body: dict[str, Any] | None, timeout: float) -> bytes:
+    async def _ask(self, method: str, path: str, body: dict[str, Any] | None, timeout: float) -> bytes:  # noqa: ARG002
         if path == "/api/version":
             return b'{"version":"0.12.6"}'
         if path == "/api/generate" and body is not None and body["keep_alive"] == 0:

@@ -34,6 +34,22 @@ def test_lanes_that_take_turns_are_never_mixed() -> None:
     assert table.day(exclusive=True).border.mixed == 0
 
 
+def overtaken(done: Done) -> int:
+    """How many jobs began before an older one of the other lane."""
+    latest = dict.fromkeys(Lane, 0)
+    count = 0
+    for job in sorted((job for _, job in done.jobs), key=lambda job: job.seq):
+        began = job.claimed_at or 0
+        count += began < latest[job.lane.other]
+        latest[job.lane] = max(latest[job.lane], began)
+    return count
+
+
+def test_nobody_overtakes_an_older_job_of_the_other_lane_while_they_take_turns() -> None:
+    assert overtaken(table.day(exclusive=True)) == 0
+    assert overtaken(table.day(exclusive=False)) > 0
+
+
 def test_lanes_that_do_not_take_turns_run_beside_each_other() -> None:
     assert table.day(exclusive=False).border.mixed > 0
 

@@ -16,7 +16,7 @@ from typing import Final, TextIO
 
 import orjson
 
-from foreman.config import LogFormat, LogLevel
+from foreman.settings import LogFormat, LogLevel
 
 Field = str | int | float | bool | None
 

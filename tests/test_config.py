@@ -4,17 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from foreman.config import (
-    SETTINGS,
-    Configured,
-    Settings,
-    check_exposure,
-    default_db,
-    load,
-)
+from foreman.config import Configured, check_exposure, load
 from foreman.core.addresses import Address
 from foreman.core.errors import ConfigError
 from foreman.core.units import GIB, MIB
+from foreman.settings import SETTINGS, Settings, default_db
 
 # The names and defaults that users were promised; a change here is a change for them.
 PROMISED: dict[str, object] = {

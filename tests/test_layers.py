@@ -18,20 +18,29 @@ FUNCTION_LINES = 60
 FILE_LINES = 400
 
 # What each floor stands on. The first name that fits decides; `foreman` alone is the version.
-BASE = ("foreman.core", "foreman.kinds", "foreman.config", "foreman.keyfile", "foreman.remotes", "foreman.log")
+BASE = ("foreman.core", "foreman.kinds", "foreman.settings", "foreman.keyfile", "foreman.remotes", "foreman.log")
 FLOORS: dict[str, tuple[str, ...]] = {
     "foreman.core": ("foreman.core",),
     "foreman.kinds": ("foreman.core",),
     "foreman.keyfile": ("foreman.core",),
     "foreman.remotes": ("foreman.core", "foreman.kinds", "foreman.keyfile"),
-    "foreman.config": ("foreman.core", "foreman.kinds", "foreman.keyfile", "foreman.remotes"),
-    "foreman.log": ("foreman.core", "foreman.kinds", "foreman.config"),
+    "foreman.settings": ("foreman.core", "foreman.kinds", "foreman.remotes"),
+    "foreman.config": ("foreman.core", "foreman.kinds", "foreman.remotes", "foreman.settings"),
+    "foreman.log": ("foreman.core", "foreman.kinds", "foreman.settings"),
     "foreman.engine": (*BASE, "foreman.engine"),
     "foreman.web": (*BASE, "foreman.engine", "foreman.web"),
     # The stub checks foreman, so it shares no code with it.
     "foreman.testing": ("foreman.testing",),
     "foreman.app": (*BASE, "foreman.engine", "foreman.web"),
-    "foreman.cli": (*BASE, "foreman.engine", "foreman.web", "foreman.app", "foreman.cli", "foreman.testing"),
+    "foreman.cli": (
+        *BASE,
+        "foreman.config",
+        "foreman.engine",
+        "foreman.web",
+        "foreman.app",
+        "foreman.cli",
+        "foreman.testing",
+    ),
     "foreman.__main__": ("foreman.cli",),
     "foreman": (),
 }

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foreman import log
-from foreman.config import LogFormat, LogLevel
+from foreman.settings import LogFormat, LogLevel
 
 LOGGER = logging.getLogger("foreman.test")
 BIDI_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}

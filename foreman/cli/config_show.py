@@ -4,10 +4,11 @@ from pathlib import Path
 
 import orjson
 
-from foreman.config import SETTINGS, Configured
+from foreman.config import Configured
 from foreman.core.addresses import Address
 from foreman.log import escape
 from foreman.remotes import FIELDS
+from foreman.settings import SETTINGS
 
 
 def show(configured: Configured, as_json: bool) -> str:

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 
 from foreman import app, log
-from foreman.config import Configured, Settings
+from foreman.config import Configured
+from foreman.settings import Settings
 
 NO_OLLAMA = """\
 ****************************************************************************************

@@ -1,12 +1,13 @@
 """The page docs/settings.md, made from the settings: `python -m foreman.cli.settings_doc > docs/settings.md`."""
 
-from foreman.config import CONFIG_ENV, SETTINGS, Setting, Settings
+from foreman.config import CONFIG_ENV
 from foreman.kinds import Meta
 from foreman.remotes import FIELDS, Field
+from foreman.settings import SETTINGS, Setting, Settings
 
 _HEAD = f"""# Settings
 
-<!-- Made from foreman/config.py by `python -m foreman.cli.settings_doc > docs/settings.md`; a test compares. -->
+<!-- Made from foreman/settings.py by `python -m foreman.cli.settings_doc > docs/settings.md`; a test compares. -->
 
 Every setting can be given in three ways. A flag wins over an environment variable, which wins over the file,
 which wins over the default:

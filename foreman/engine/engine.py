@@ -8,7 +8,7 @@ Rules:
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from foreman.core import slots
@@ -16,10 +16,11 @@ from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound
 from foreman.core.estimate import History
 from foreman.core.job import ACTIVE, Claim, Hot, Job, JobState, Mode
 from foreman.core.lanes import Lane
-from foreman.core.pulls import is_pull
 from foreman.core.slots import is_slot
 from foreman.core.submission import Submission
+from foreman.core.upkeep import is_upkeep
 from foreman.engine.clock import Clock, millis
+from foreman.engine.departures import Departures
 from foreman.engine.events import Events
 from foreman.engine.executor import Executor
 from foreman.engine.forecast import Forecast
@@ -43,8 +44,6 @@ from foreman.log import log_event
 log = logging.getLogger(__name__)
 
 RETENTION_SECONDS: Final = 60.0
-# How long a client that retries by itself has to come back: the official SDKs wait at most 8 seconds.
-RETURN_SECONDS: Final = 10.0
 # After the drain: how long the worker may take to write down how the last job ended.
 SETTLE_SECONDS: Final = 10.0
 # The same where somebody asked twice to stop.
@@ -78,19 +77,18 @@ class Engine:
         self._executor = Executor(self._settlement, target, self.upstreams, poller, clock, limits)
         self._worker = Worker(self._executor, gate)
         self._remote = RemoteLane(self._executor)
+        self._departures = Departures(self._executor.held, self.cancel, cancels=rules.on_client_gone == "cancel")
         self._intake = Intake(
             store,
             jobs,
             clock,
             self._settlement.trouble,
-            self._withdrawn,
+            self._departures.withdrawn,
             self._worker.begin,
             max_queued=rules.max_queued,
             max_attempts=rules.max_attempts,
         )
-        self._aside: set[asyncio.Task[None]] = set()
         self.draining = False
-        self._stopping = asyncio.Event()
         self.forecast = Forecast(store, jobs, clock, self._preferred)
         self.events = Events(millis(clock))
         jobs.changed = gate.changed = self._changed
@@ -217,7 +215,7 @@ class Engine:
     def _changed(self, live: Live) -> None:
         self.forecast.changed()
         self.gate.heard(live)
-        self.events.publish(live, self.gate.hold(live.key, live.override))
+        self.events.publish(live, self.gate.hold(live.key, live.override, live.lane))
 
     @property
     def paused(self) -> bool:
@@ -226,44 +224,14 @@ class Engine:
     def _preferred(self) -> Hot:
         """What the next local claim prefers: the running job's model, else what the target holds."""
         running = next(iter(self.jobs.in_lane(Lane.LOCAL)), None)
-        # Neither a pull nor a command changes anything of what is loaded.
-        if running is None or is_pull(running.model) or is_slot(running.model):
+        # Neither upkeep nor a command changes anything of what is loaded.
+        if running is None or is_upkeep(running.model) or is_slot(running.model):
             return self._worker.hot()
         return Hot((str(running.key),), (running.model,))
 
     def left(self, live: Live, reader: Reader, *, may_return: bool = False) -> None:
-        """A reader is gone. An attached job that nobody reads any more is cancelled, if the settings say so.
-
-        `may_return`: its client sends a request again by itself when a connection fails, so it gets time for that.
-        """
-        reader.leave()
-        if self._forsaken(live):
-            self._go_on(self._cancel_later(live) if may_return else self._cancel_forsaken(live))
-
-    def _forsaken(self, live: Live) -> bool:
-        if live.relay.finished or live.relay.readers or self.draining:
-            return False
-        if is_slot(live.model):
-            return self._executor.held.get(live.id) is None
-        return live.mode is Mode.ATTACHED and self._rules.on_client_gone == "cancel"
-
-    async def _withdrawn(self, live: Live) -> None:
-        """Its client left before it was accepted. Who asks for the same may just be joining it, and gets the time."""
-        if live.hash is None:
-            await self._cancel_quietly(live)
-        elif self._forsaken(live):
-            self._go_on(self._cancel_later(live))
-
-    async def _cancel_later(self, live: Live) -> None:
-        ended, stopping = (asyncio.create_task(event.wait()) for event in (live.ended, self._stopping))
-        await asyncio.wait((ended, stopping), timeout=RETURN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        for wait in (ended, stopping):
-            wait.cancel()
-        await self._cancel_forsaken(live)
-
-    async def _cancel_forsaken(self, live: Live) -> None:
-        if self._forsaken(live):  # somebody may have joined it just now
-            await self._cancel_quietly(live)
+        """A reader is gone. `may_return`: its client sends a request again by itself when a connection fails."""
+        self._departures.left(live, reader, may_return=may_return)
 
     async def cancel(self, job_id: str) -> JobState | None:
         """Cancel a job wherever it stands: the state it is in now, None for an unknown one.
@@ -316,7 +284,7 @@ class Engine:
     async def drain(self, hurry: asyncio.Event) -> None:
         """Accept nothing more, let what runs end within the drain time (or until `hurry`), hand it back else."""
         self.draining = True
-        self._stopping.set()
+        self._departures.drain()
         self.events.end()
         self._executor.stop()
         for live in list(self.jobs):
@@ -352,7 +320,7 @@ class Engine:
     async def settled(self) -> None:
         """Wait until nothing is left to be written for clients that have gone."""
         await self._intake.settled()
-        await asyncio.gather(*self._aside)
+        await self._departures.settled()
 
     def _stop(self, live: Live) -> None:
         """End a running attempt. A load that other queued jobs want is let finish: stopping it would cost them one."""
@@ -364,18 +332,6 @@ class Engine:
             )
         elif not live.attempt.cancelling():  # a second one would end the wait for the target to let go of the job
             live.attempt.cancel()
-
-    async def _cancel_quietly(self, live: Live) -> None:
-        """Cancel for a client that is gone. A store that takes no writes does not matter: the worker skips the job."""
-        try:
-            await self.cancel(live.id)
-        except (StorageFull, StorageFailed) as error:
-            log_event(log, logging.WARNING, "cancel_unsaved", "a cancel could not be written", job=live.id, error=error)
-
-    def _go_on(self, step: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(step)
-        self._aside.add(task)
-        task.add_done_callback(self._aside.discard)
 
     async def _watch_store(self) -> None:
         error = await asyncio.shield(self.store.failed)

@@ -13,7 +13,7 @@ from foreman.core.headers import Headers
 from foreman.core.inventory import entry_v1
 from foreman.core.upstreams import Claiming, listed, named
 from foreman.engine.poller import Poller
-from foreman.web.keys import ENGINE, SETTINGS
+from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.passthrough import forward
 
 JSON = "application/json"

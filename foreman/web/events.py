@@ -8,8 +8,8 @@ from aiohttp import hdrs, web
 
 from foreman.core.errors import BadRequest
 from foreman.engine.engine import Engine
+from foreman.web.app_keys import ENGINE
 from foreman.web.jobview import change_view
-from foreman.web.keys import ENGINE
 from foreman.web.queue import queue_view
 
 LAST_EVENT_ID: Final = "Last-Event-ID"

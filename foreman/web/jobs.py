@@ -10,16 +10,16 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from foreman.core import names, ollama, pulls
+from foreman.core import names, ollama, upkeep
 from foreman.core.errors import BadRequest, ForemanError, JobFinished, JobNotFound, TooMany
 from foreman.core.job import FINISHED, Job, JobState, Mode
 from foreman.core.submission import Submission, checked_override
 from foreman.core.upstreams import Claiming, named
 from foreman.engine.store import JobFilter
 from foreman.web.admission import Inquiry, Unload, admitted
+from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
 from foreman.web.jobview import attempts_view, job_view
-from foreman.web.keys import ENGINE, SETTINGS
 from foreman.web.openapi_schemas import ARRAY_LIMIT
 from foreman.web.queued import IDEMPOTENCY_KEY, OVERRIDE, client_of, overriding, repeatable
 
@@ -159,7 +159,7 @@ def _states(texts: Sequence[str]) -> frozenset[JobState]:
 
 
 def _model(text: str | None, remotes: Sequence[Claiming]) -> str | None:
-    if text is None or pulls.is_pull(text):
+    if text is None or upkeep.is_upkeep(text):
         return text
     routed = named(remotes, text)
     return names.parse(text).canonical if routed is None else routed.shown

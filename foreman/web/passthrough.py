@@ -8,8 +8,8 @@ from foreman.core.errors import Draining, TargetCut, TargetError
 from foreman.core.headers import answer_headers, request_headers
 from foreman.engine.arrival import arriving
 from foreman.engine.poller import Poller
+from foreman.web.app_keys import ENGINE
 from foreman.web.bodies import Upload
-from foreman.web.keys import ENGINE
 from foreman.web.paths import route_path, sent_path
 from foreman.web.relayed import Relayed
 

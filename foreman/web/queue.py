@@ -4,9 +4,9 @@ from aiohttp import web
 
 from foreman.engine.clock import millis
 from foreman.engine.engine import Engine
+from foreman.web.app_keys import ENGINE
 from foreman.web.jobs import answer_json
 from foreman.web.jobview import job_view
-from foreman.web.keys import ENGINE
 from foreman.web.lanes import lanes_view
 
 # Of each lane more than anybody reads; the depth by model in /health is always whole.

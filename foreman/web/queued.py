@@ -9,21 +9,21 @@ from typing import Final
 
 from aiohttp import web
 
-from foreman.config import Settings
 from foreman.core import body as bodies
 from foreman.core.body import LARGE
 from foreman.core.framing import Framing
 from foreman.core.job import Mode
 from foreman.core.prefer import preference
-from foreman.core.pulls import PULL
 from foreman.core.submission import Submission, checked_key, checked_override, request_hash
+from foreman.core.upkeep import PULL
 from foreman.core.upstreams import named
 from foreman.engine.engine import Engine
 from foreman.engine.intake import Ticket
+from foreman.settings import Settings
 from foreman.web.admission import Inquiry, Unload, admitted, apart, check_encoding
 from foreman.web.answer import Waiting, answer
+from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
-from foreman.web.keys import ENGINE, SETTINGS
 from foreman.web.lastline import last_line
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path

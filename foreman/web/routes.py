@@ -13,12 +13,12 @@ from aiohttp import web
 from foreman.core.errors import ForemanError, NotAllowed, NothingHere
 from foreman.core.ollama import JOB_PATHS, V1_EMBEDDINGS
 from foreman.web import jobs, queue, slots
+from foreman.web.app_keys import SETTINGS
 from foreman.web.bodies import check_length
 from foreman.web.cached import ps, tags, v1_model, v1_models, version
 from foreman.web.errors import Handler, is_own, render
 from foreman.web.events import events
 from foreman.web.guard import GUARD
-from foreman.web.keys import SETTINGS
 from foreman.web.machine import forecasts, machine
 from foreman.web.openapi import openapi
 from foreman.web.passthrough import forward

@@ -10,13 +10,13 @@ from typing import Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from foreman.config import Settings
 from foreman.core.addresses import Address
 from foreman.core.errors import StartupError
 from foreman.engine.engine import Engine
+from foreman.settings import Settings
+from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.errors import errors_to_answers
 from foreman.web.guard import GUARD, Guard, guarded, sign
-from foreman.web.keys import ENGINE, SETTINGS
 from foreman.web.quick.server import QuickServer
 from foreman.web.quick.shared import Shared
 from foreman.web.routes import table

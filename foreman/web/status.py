@@ -11,7 +11,7 @@ from foreman.core.inventory import Runner
 from foreman.engine.engine import Engine
 from foreman.engine.live import Live
 from foreman.engine.upstream import Upstream
-from foreman.web.keys import ENGINE
+from foreman.web.app_keys import ENGINE
 from foreman.web.lanes import lanes_view
 
 

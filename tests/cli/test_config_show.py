@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from foreman.cli.config_show import show
-from foreman.config import SETTINGS, Configured, load
+from foreman.config import Configured, load
+from foreman.settings import SETTINGS
 
 
 @pytest.fixture

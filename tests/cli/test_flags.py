@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from foreman.cli import flags
-from foreman.config import SETTINGS, Setting
 from foreman.core.errors import ConfigError
 from foreman.kinds import SWITCH
+from foreman.settings import SETTINGS, Setting
 
 
 def test_serve_without_flags_gives_no_values() -> None:

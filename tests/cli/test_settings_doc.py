@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from foreman.cli import settings_doc
-from foreman.config import SETTINGS
 from foreman.remotes import FIELDS
+from foreman.settings import SETTINGS
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 

@@ -13,8 +13,7 @@ from unittest import mock
 import orjson
 
 from foreman import app
-from foreman.config import Settings
-from foreman.core import pulls, slots
+from foreman.core import pulls, slots, upkeep
 from foreman.core.job import Job, LoadKey, Mode, Payload
 from foreman.core.lanes import Lane
 from foreman.core.submission import Submission
@@ -23,6 +22,7 @@ from foreman.engine import trouble
 from foreman.engine.engine import Engine
 from foreman.engine.store import JobFilter
 from foreman.remotes import Remote
+from foreman.settings import Settings
 from tests.day.border import Border
 from tests.day.loop import LeapingLoop, LoopClock
 from tests.day.plan import DAY, HOUR, Arrival, Kind
@@ -154,7 +154,7 @@ def _submission(number: int, arrival: Arrival, mode: Mode = Mode.ATTACHED) -> Su
         return Submission(Payload(slots.PATH, (), slot.body), slot.key, client, mode)
     if arrival.kind is Kind.PULL:
         pull = pulls.PullRequest(f"pulled-{number}")
-        return Submission(Payload(pulls.PULL, _HEADERS, pull.body), pull.key, client, mode)
+        return Submission(Payload(upkeep.PULL, _HEADERS, pull.body), pull.key, client, mode)
     body = {"model": arrival.model, "messages": [{"role": "user", "content": str(number)}]}
     if arrival.kind is Kind.AGENT:
         there = Routed("far", "agent")

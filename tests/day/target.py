@@ -9,7 +9,7 @@ import orjson
 from foreman.core.errors import TargetSilent
 from foreman.core.job import Payload
 from foreman.core.lanes import Lane
-from foreman.core.pulls import PULL
+from foreman.core.upkeep import PULL
 from foreman.engine.relay import Head
 from foreman.engine.target import Target
 from foreman.engine.upstream import Upstream, UpstreamExchange

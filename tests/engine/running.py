@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 
 from foreman.app import engine_of
-from foreman.config import Settings
 from foreman.core.job import Job, LoadKey, Mode, Payload
 from foreman.core.lanes import Lane
 from foreman.core.submission import Submission
@@ -22,6 +21,7 @@ from foreman.engine.live import Live
 from foreman.engine.machine import Reader
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.store import JobFilter
+from foreman.settings import Settings
 from foreman.testing import Ending, Script, StubOllama
 from foreman.testing.ledger import Entry
 

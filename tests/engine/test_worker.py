@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from foreman.app import engine_of
-from foreman.config import Settings
 from foreman.core.errors import Draining, JobCancelled, StorageFull
 from foreman.core.job import Chosen, JobState, Next, Outcome
 from foreman.engine import executor, settlement, steps
@@ -18,6 +17,7 @@ from foreman.engine.clock import SystemClock
 from foreman.engine.intake import Ticket
 from foreman.engine.live import Live
 from foreman.engine.store import Finished
+from foreman.settings import Settings
 from foreman.testing import Script, StubOllama
 from tests.engine.running import (
     GENERATE,

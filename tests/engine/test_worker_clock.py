@@ -5,11 +5,11 @@ import dataclasses
 from pathlib import Path
 
 from foreman.app import engine_of
-from foreman.config import Settings
 from foreman.core.job import LoadKey, Mode, Payload
 from foreman.core.submission import Submission
 from foreman.engine.clock import millis
 from foreman.engine.executor import RECHECK_SECONDS
+from foreman.settings import Settings
 from foreman.testing import StubOllama
 from tests.engine.clock import HandClock
 

@@ -11,11 +11,11 @@ import aiohttp
 import pytest
 
 from foreman.app import engine_of
-from foreman.config import Settings
 from foreman.core.addresses import Address
 from foreman.engine.clock import SystemClock
 from foreman.engine.engine import Engine
 from foreman.engine.machine import Reader
+from foreman.settings import Settings
 from foreman.testing import StubOllama
 from foreman.web.guard import Guard
 from foreman.web.server import application, listening

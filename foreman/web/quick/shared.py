@@ -7,9 +7,9 @@ from email.utils import formatdate
 from time import time
 from typing import Protocol
 
-from foreman.config import Settings
 from foreman.engine.engine import Engine
 from foreman.engine.waiter import Waiter
+from foreman.settings import Settings
 from foreman.web.guard import Guard
 from foreman.web.quick.request import BODY_BYTES
 

@@ -10,10 +10,10 @@ from typing import Any
 from unittest.mock import patch
 
 from foreman.app import engine_of
-from foreman.config import Settings
 from foreman.core.addresses import Address
 from foreman.engine.clock import SystemClock
 from foreman.engine.engine import Engine
+from foreman.settings import Settings
 from foreman.testing import StubOllama
 from foreman.web.guard import Guard
 from foreman.web.quick.connection import QuickConnection

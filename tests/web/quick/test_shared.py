@@ -8,8 +8,8 @@ from typing import cast
 
 import pytest
 
-from foreman.config import Settings
 from foreman.engine.engine import Engine
+from foreman.settings import Settings
 from foreman.web.guard import Guard
 from foreman.web.quick import shared as module
 from foreman.web.quick.request import BODY_BYTES

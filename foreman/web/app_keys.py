@@ -4,8 +4,8 @@ from typing import Final
 
 from aiohttp import web
 
-from foreman.config import Settings
 from foreman.engine.engine import Engine
+from foreman.settings import Settings
 
 ENGINE: Final = web.AppKey("ENGINE", Engine)
 SETTINGS: Final = web.AppKey("SETTINGS", Settings)

@@ -472,8 +472,8 @@ async def test_who_is_held_does_not_lose_its_patience() -> None:
     relay = begun()
     reader, got = relay.reader(), Poured()
     reader.hold(True)
-    pouring = asyncio.create_task(reader.pour(got, 0.001))
-    await asyncio.sleep(0.01)
+    pouring = await waiting(reader.pour(got, 0.001))
+    assert await relay.reader().pour(Poured(), 0.001) is False
     assert not pouring.done()
     reader.hold(False)
     assert await pouring is False

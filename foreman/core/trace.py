@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 TRACEPARENT: Final = "traceparent"
-TRACESTATE: Final = "tracestate"
+_MARKS: Final = (TRACEPARENT, "tracestate")
 
 _LENGTH: Final = 512
 # A version that nobody knows yet may have more behind the flags.
@@ -33,7 +33,6 @@ def trace_of(headers: Iterable[tuple[str, str]]) -> str | None:
 
 def followed(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     """The headers without what says of a trace nothing that can be followed; names in lower case."""
-    marks = sum(name == TRACEPARENT or name == TRACESTATE for name, _ in headers)
-    if not marks or trace_of(headers) is not None:
+    if not any(name in _MARKS for name, _ in headers) or trace_of(headers) is not None:
         return headers
-    return tuple((name, value) for name, value in headers if name not in (TRACEPARENT, TRACESTATE))
+    return tuple((name, value) for name, value in headers if name not in _MARKS)

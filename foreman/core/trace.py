@@ -36,3 +36,9 @@ def followed(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...
     if not any(name in _MARKS for name, _ in headers) or trace_of(headers) is not None:
         return headers
     return tuple((name, value) for name, value in headers if name not in _MARKS)
+
+
+def carried(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Of the headers of a request, those by which it is followed; nothing else of it travels with its jobs."""
+    lowered = ((name.lower(), value) for name, value in headers)
+    return followed(tuple((name, value) for name, value in lowered if name in _MARKS))

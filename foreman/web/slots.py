@@ -15,6 +15,7 @@ from foreman.core.job import Payload, surface_of
 from foreman.core.ollama import late_error
 from foreman.core.padding import pad
 from foreman.core.submission import Submission
+from foreman.core.trace import carried
 from foreman.engine.relay import Reader
 from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
@@ -34,7 +35,8 @@ async def asked(request: web.Request) -> web.StreamResponse:
     body = await read_body(request, BODY_BYTES)
     wanted = slots.read(body)
     client = client_of(request.headers, request.remote)
-    submission = Submission(Payload(slots.PATH, (), wanted.body), wanted.key, client, lane=wanted.lane)
+    payload = Payload(slots.PATH, carried(request.headers.items()), wanted.body)
+    submission = Submission(payload, wanted.key, client, lane=wanted.lane)
     ticket = await engine.submit(repeatable(submission, request.headers, body))
     reader = ticket.reader or ticket.relay.reader()
     if ticket.live is None:

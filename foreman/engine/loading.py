@@ -84,7 +84,16 @@ class Loading:
     async def _evict(self, model: str) -> None:
         """Unload a model and wait until the target no longer shows it: its memory is needed for the next."""
         canonical = names.parse(model).canonical
-        log_event(log, logging.INFO, "model_unload", "unloading", model=model, wanted=self._live.model)
+        log_event(
+            log,
+            logging.INFO,
+            "model_unload",
+            "unloading",
+            model=model,
+            wanted=self._live.model,
+            job=self._live.id,
+            trace=self._live.trace,
+        )
         try:
             await self._target.unload(model, EVICT_SECONDS)
         except TargetStatus as error:
@@ -102,7 +111,17 @@ class Loading:
 
     async def _load(self, need: Load) -> Refusal | None:
         """Load by an empty request. A refusal by 4xx is left to the job's own request, which gets better words."""
-        log_event(log, logging.INFO, "model_load", "loading", model=self._live.model, load_key=need.key, swap=need.swap)
+        log_event(
+            log,
+            logging.INFO,
+            "model_load",
+            "loading",
+            model=self._live.model,
+            load_key=need.key,
+            swap=need.swap,
+            job=self._live.id,
+            trace=self._live.trace,
+        )
         # From here until the target has answered, nobody knows what options the model is loaded with.
         for name in self._poller.models.aliases(need.key.model):
             self._poller.unloaded(name)

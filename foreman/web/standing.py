@@ -55,7 +55,7 @@ def _target(engine: Engine) -> Iterator[Metric]:
     poller = engine.poller
     up = None if poller.reachable is None else float(poller.reachable)
     yield one("foreman_target_up", "Whether the target answered when it was last asked.", up)
-    yield one("foreman_target_seen_seconds", "When it last did, in unix seconds.", poller.succeeded_at)
+    yield one("foreman_target_last_seen_timestamp_seconds", "When it last did, in unix seconds.", poller.succeeded_at)
     resident: dict[Labels, float] = {}
     for runner in poller.residency.runners:
         name = (engine.jobs.figures.name(Lane.LOCAL, runner.canonical),)

@@ -1,8 +1,8 @@
 """The gate at work: looks at the machine before a model is loaded, and remembers who is held and why.
 
 Rules:
-1. It judges load keys of the local lane, and only those that would have something loaded, or pulled; jobs of a loaded
-   model pass unseen.
+1. It judges load keys of the local lane, and only those that would have something loaded, or are upkeep; jobs of a
+   loaded model pass unseen.
 2. A hold is for one load key. Its jobs keep their places, others that may pass do, those of the remote lane too. It is
    logged when it begins, when its cause changes and when it ends.
 3. What can never fit fails as soon as it is known, also while another job runs. A job that overrides the gate passes.
@@ -22,8 +22,8 @@ from foreman.core.gate import Admit, Candidate, Hold, Kind, Readings, Refuse, Th
 from foreman.core.job import ACTIVE, Hot, JobState, LoadKey
 from foreman.core.lanes import Lane
 from foreman.core.programs import matches
-from foreman.core.pulls import is_pull
 from foreman.core.residency import Swap, is_heavy
+from foreman.core.upkeep import CLIENTS, is_upkeep, work_of
 from foreman.engine.clock import Clock, millis
 from foreman.engine.headroom import Headroom
 from foreman.engine.live import Live, LiveJobs
@@ -38,8 +38,6 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 5.0
 # While a job runs, the machine is read so often, to know which part of its load is foreman's own.
 SAMPLE_SECONDS: Final = 15.0
-# What a client of foreman may be called that waits for a pull.
-PULLING: Final = "ollama pull"
 # So many load keys are judged at a time, those that wait longest.
 JUDGED: Final = 200
 # So many load keys are remembered as fitting; clients may think of any number.
@@ -161,9 +159,10 @@ class Gate:
     async def look(self, load_key: str, readings: Readings) -> tuple[Candidate, Verdict]:
         """What a load would need, and what the machine says to it."""
         now, thresholds = self._clock.time(), self.thresholds
-        if is_pull(load_key):
-            candidate = Candidate(Kind.PULL, LoadKey.parse(load_key).model)
-            readings, thresholds = _for_pulls(readings, thresholds)
+        work = work_of(load_key)
+        if work is not None:
+            candidate = Candidate(Kind(work), LoadKey.parse(load_key).model)
+            readings, thresholds = _for_upkeep(readings, thresholds)
         else:
             candidate = await self.headroom.candidate(LoadKey.parse(load_key), readings)
         verdict = judge(candidate, readings, thresholds)
@@ -178,7 +177,7 @@ class Gate:
         return timed(verdict, earlier, now, now + LOOK_SECONDS)
 
     def is_heavy(self, load_key: str) -> bool:
-        """Whether a job of this load key would have something loaded, or pulls."""
+        """Whether a job of this load key would have something loaded, or is upkeep."""
         return self._is_heavy(load_key)
 
     def heard(self, live: Live) -> None:
@@ -222,7 +221,7 @@ class Gate:
         await self._poller.look(max_age=SWAP_SECONDS)
 
     def _is_heavy(self, load_key: str) -> bool:
-        if is_pull(load_key):
+        if is_upkeep(load_key):
             return True
         key, models = LoadKey.parse(load_key), self._poller.models
         remote = names.parse(key.model).is_cloud or models.is_remote(key.model)
@@ -281,7 +280,7 @@ class Gate:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             self._known.add(key)
-            if is_pull(key) or not self._is_heavy(key):
+            if is_upkeep(key) or not self._is_heavy(key):
                 continue
             _, verdict = await self.look(key, await self.machine.readings())
             if isinstance(verdict, Refuse):
@@ -310,10 +309,12 @@ class Gate:
             )  # fmt: skip
 
 
-def _for_pulls(readings: Readings, thresholds: Thresholds) -> tuple[Readings, Thresholds]:
-    """The same, for a pull. Its disk is looked at where it is written, and by what is known to come. Who typed
-    `ollama pull` may be waiting for this very job."""
-    foreign = readings.foreign and tuple(text for text in readings.foreign if not matches(PULLING, text.split()))
+def _for_upkeep(readings: Readings, thresholds: Thresholds) -> tuple[Readings, Thresholds]:
+    """The same, for upkeep. Its disk is looked at where it is written, and by what is known to come. Who typed
+    `ollama pull` or `ollama create` may be waiting for this very job, or behind it."""
+    foreign = readings.foreign and tuple(
+        text for text in readings.foreign if not any(matches(client, text.split()) for client in CLIENTS)
+    )
     return replace(readings, foreign=foreign), replace(thresholds, disk_reserve=0)
 
 

@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
-from foreman.core import names, ollama, pulls
+from foreman.core import names, ollama, upkeep
 from foreman.core.errors import BadRequest, ForemanError, JobFinished, JobNotFound, TooMany
 from foreman.core.job import FINISHED, Job, JobState, Mode
 from foreman.core.submission import Submission, checked_override
@@ -161,7 +161,7 @@ def _states(texts: Sequence[str]) -> frozenset[JobState]:
 
 
 def _model(text: str | None, remotes: Sequence[Claiming]) -> str | None:
-    if text is None or pulls.is_pull(text):
+    if text is None or upkeep.is_upkeep(text):
         return text
     routed = named(remotes, text)
     return names.parse(text).canonical if routed is None else routed.shown

@@ -2,7 +2,18 @@
 
 from aiohttp import web
 
-from foreman.core.gate import Admit, Candidate, Hold, Kind, Readings, Refuse, Thresholds, Verdict, free_after, missing
+from foreman.core.gate import (
+    CAUTIOUS,
+    Admit,
+    Candidate,
+    Hold,
+    Readings,
+    Refuse,
+    Thresholds,
+    Verdict,
+    free_after,
+    missing,
+)
 from foreman.core.headroom import LoadSeen
 from foreman.core.units import gigabytes
 from foreman.engine.engine import Engine
@@ -98,7 +109,7 @@ def sentence(candidate: Candidate, verdict: Verdict, there: int | None) -> str:
         return f"next: {verdict.text}: refused"
     if isinstance(verdict, Hold):
         return f"next: {verdict.text}: holds"
-    if candidate.kind is Kind.PULL:
+    if candidate.kind in CAUTIOUS:
         return f"next: {candidate.name}: may start"
     needs = "nobody knows what it needs" if candidate.memory is None else f"needs {gigabytes(candidate.memory)}"
     free = "the free memory is not known" if there is None else f"{gigabytes(there)} would be free"

@@ -11,7 +11,7 @@ import pytest
 from foreman.core.inventory import EMPTY
 from foreman.core.job import LoadKey, Mode, Payload
 from foreman.core.pulls import PullRequest
-from foreman.core.reload import Cause, Reason, Reload
+from foreman.core.reload import Cause, Reason
 from foreman.core.residency import Swap
 from foreman.core.submission import Submission
 from foreman.engine.live import Live, LiveJobs
@@ -114,14 +114,11 @@ async def test_a_pull_an_unknown_model_and_another_targets_rule_save_nothing(tmp
 def test_the_newest_are_kept_and_all_are_counted() -> None:
     poller: Any = SimpleNamespace(models=EMPTY)
     ledger, live, key = Reloads(poller, Swap.EXCLUSIVE, HandClock()), living(), LoadKey("a:latest")
-    heard: list[Reload] = []
-    ledger.added = heard.append
     for seconds in range(KEPT + 50):
         ledger.pay(live, key, Cause(Reason.FIRST, (), {}), float(seconds), loaded=True)
     assert [reload.seconds for reload in ledger.kept] == [float(seconds) for seconds in range(50, KEPT + 50)]
     assert ledger.paid == {("a:latest", Reason.FIRST): KEPT + 50}
-    assert len(heard) == KEPT + 50
-    assert heard[0].at - heard[10].at == 10_000
+    assert ledger.kept[0].at - ledger.kept[10].at == 10_000
 
 
 def test_nobody_knows_the_seconds_before_the_first_load() -> None:

@@ -284,7 +284,6 @@ class Gate:
                 continue
             _, verdict = await self.look(key, await self.machine.readings())
             if isinstance(verdict, Refuse):
-                self._jobs.figures.judged(*_words(verdict))
                 self._known.discard(key)  # what comes next under it is to fail too
                 await self._fail(key, verdict)
 
@@ -294,6 +293,8 @@ class Gate:
         except (StorageFull, StorageFailed) as error:
             log_event(log, logging.WARNING, "refusal_unsaved", "a refusal could not be written", error=error)
             return
+        if ids:
+            self._jobs.figures.judged(*_words(verdict))
         for job_id in ids:
             live = self._jobs.get(job_id)
             if live is None:

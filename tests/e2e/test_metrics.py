@@ -14,6 +14,7 @@ from tests.e2e.client import chat, chat_v1, post
 from tests.e2e.own import call, handed, prompt
 from tests.e2e.process import PATIENCE, Foreman, serving
 from tests.e2e.test_remotes import KEY, far
+from tests.test_docs import DOCS, rows
 
 CANARY = "canary-5f1c0d"
 # So many of the unknown models are run; the others wait.
@@ -119,7 +120,7 @@ async def handed_over(foreman: Foreman, jobs: list[dict[str, object]]) -> None:
 
 async def test_a_thousand_models_that_nobody_knows_are_one(tmp_path: Path) -> None:
     async with StubRemote(KEY) as remote, far(tmp_path, remote, remote_slots=20) as (_, foreman):
-        jobs = [
+        jobs: list[dict[str, object]] = [
             {"path": path, "body": body}
             for path, body in (chat_v1(f"far/{CANARY}-{number}", CANARY) for number in range(1_000))
         ]
@@ -143,6 +144,8 @@ async def test_the_names_keep_to_the_conventions(tmp_path: Path) -> None:
     async with StubRemote(KEY) as remote, far(tmp_path, remote) as (_, foreman):
         await foreman.settled((await post(foreman.url, *chat("a", "hi"))).job)
         told = await text(foreman)
+        named = {row[0].strip("`").removesuffix("_total") for row in rows(DOCS / "metrics.md", "What is told")}
+        assert {family.name for family in text_string_to_metric_families(told)} == named
         for family in text_string_to_metric_families(told):
             assert family.name.startswith("foreman_")
             assert family.documentation.endswith(".")

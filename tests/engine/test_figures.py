@@ -1,5 +1,6 @@
 """What is counted of jobs, and that it stays small."""
 
+from foreman.core.gate import Admit, Cause, Hold, Refuse
 from foreman.core.job import JobState, Outcome, Stats
 from foreman.core.labels import OTHER
 from foreman.core.lanes import Lane
@@ -53,3 +54,12 @@ def test_names_and_causes_are_bounded() -> None:
         assert len(counts) == figures.CAUSES + 1
         assert counts.total() == 10_000
     assert found.name(Lane.LOCAL, "model-1") == "model-1"
+
+
+def test_a_verdict_counts_when_it_is_new() -> None:
+    found = counting()
+    busy, full = Hold(Cause.LOAD, "", 1, 2), Hold(Cause.MEMORY, "", 1, 2)
+    for before, verdict in ((None, busy), (busy, busy), (busy, full), (full, Admit()), (Admit(), Admit(("disk",)))):
+        found.judged(verdict, before)
+    found.judged(Refuse(Cause.MEMORY, "", 2, 1))
+    assert found.verdicts == {("hold", "load"): 1, ("hold", "memory"): 1, ("admit", ""): 1, ("refuse", "memory"): 1}

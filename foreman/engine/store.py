@@ -207,6 +207,6 @@ class Store(Protocol):
         """When the queued job that waits longest was created."""
 
     async def oldest_by_model(self) -> Mapping[tuple[Lane, str], int]:
-        """The same for each lane and model."""
+        """The same for each lane and model, without jobs whose time has not come."""
 
     async def usage(self) -> StoreUsage: ...

@@ -92,9 +92,10 @@ async def test_what_waits_is_told_by_lane_and_model(tmp_path: Path) -> None:
             ("local", "llama3:latest"): 2,
             ("local", "qwen3:8b"): 1,
         }
+        # What is not to begin before its time does not wait yet.
         waits = values(seen, "foreman_queue_oldest_wait_seconds", "lane", "model")
-        assert waits.keys() == {("local", "llama3:latest"), ("local", "qwen3:8b")}
-        assert waits["local", "llama3:latest"] >= waits["local", "qwen3:8b"] >= 0
+        assert waits.keys() == {("local", "llama3:latest")}
+        assert waits["local", "llama3:latest"] > 0
         assert values(seen, "foreman_queue_paused") == {(): 1}
 
 

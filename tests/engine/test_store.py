@@ -856,8 +856,10 @@ async def test_the_oldest_of_each_lane_and_model(store: Store) -> None:
     await store.submit(new_job(5, "c", not_before=600))
     await store.submit(new_job(6, "a", lane=Lane.REMOTE))
     await claimed(store, now=1)
-    expected = {(Lane.LOCAL, "a"): 1_003, (Lane.LOCAL, "b"): 1_002, (Lane.LOCAL, "c"): 1_005, (Lane.REMOTE, "a"): 1_006}
+    expected = {(Lane.LOCAL, "a"): 1_003, (Lane.LOCAL, "b"): 1_002, (Lane.REMOTE, "a"): 1_006}
     assert await store.oldest_by_model() == expected
+    await store.hand_back(1, back(not_before=9_999))
+    assert await store.oldest_by_model() == {**expected, (Lane.LOCAL, "a"): 1_001}
 
 
 async def test_usage_counts_bytes(store: Store) -> None:

@@ -22,6 +22,7 @@ from foreman.web.guard import GUARD
 from foreman.web.machine import forecasts, machine
 from foreman.web.metrics import metrics
 from foreman.web.openapi import openapi
+from foreman.web.override import override
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
 from foreman.web.queued import embeddings, queued
@@ -51,6 +52,7 @@ OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/jobs/{id}/retry", jobs.retried),
     ("PUT", "/jobs/{id}/keep", jobs.kept),
     ("DELETE", "/jobs/{id}/keep", jobs.kept),
+    ("PUT", "/jobs/{id}/override", override),
     ("GET", "/jobs/{id}/response", response),
     ("GET", "/queue", queue.queue),
     ("POST", "/queue/pause", queue.pause),

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -18,9 +19,10 @@ from foreman.cli.table import Cell, table
 from foreman.cli.terminal import Piece, paint, printable, screen_columns, wants_colour, writable
 from foreman.cli.watch import Watch, exit_status
 from foreman.config import URL_ENV, Configured
+from foreman.core.addresses import Address
 from foreman.core.errors import ConfigError, Refused
 from foreman.core.pulls import PullRequest
-from foreman.keyfile import read_api_key
+from foreman.keyfile import local_key_file, read_api_key
 
 PAGE: Final = 500
 
@@ -65,11 +67,19 @@ def run(ask: Ask, configured: Configured, environ: Mapping[str, str] = os.enviro
 def address(named: str | None, configured: Configured, environ: Mapping[str, str]) -> tuple[str, str | None]:
     """Where foreman is, and the key it asks for. Raises ConfigError."""
     settings = configured.settings
-    key = None if settings.api_key_file is None else read_api_key(settings.api_key_file)
     url = named or environ.get(URL_ENV) or settings.listen.url
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"the URL of foreman must begin with http:// or https://, not {url!r}")
-    return url, key
+    own = local_key_file(settings.db)
+    if settings.api_key_file is not None:
+        return url, read_api_key(settings.api_key_file)
+    # It is told to nobody but a foreman on this machine.
+    return url, read_api_key(own) if _is_here(url) and own.exists() else None
+
+
+def _is_here(url: str) -> bool:
+    parts = urlsplit(url)
+    return Address(parts.hostname or "", parts.port or 0).loopback
 
 
 async def _run(ask: Ask, url: str, key: str | None, output: Output) -> int:

@@ -36,6 +36,7 @@ class Live:
     attempts: int = 0
     number: int = 0  # of the try under way, or of the last one
     override: str | None = None  # `gate`: neither held nor refused
+    key_id: str = ""
     hash: bytes | None = None  # of its request, where that may come again
     state: JobState = JobState.QUEUED
     loading: bool = False  # its model is being loaded right now
@@ -58,7 +59,7 @@ class LiveJobs:
     def __init__(self, budget: Budget, slots: Slots = TAKING_TURNS) -> None:
         self._budget = budget
         self._by_id: dict[str, Live] = {}
-        self._by_request: dict[tuple[str, bytes], Live] = {}
+        self._by_request: dict[tuple[str, str, bytes], Live] = {}
         self.changed: Callable[[Live], None] = lambda _: None
         self.lanes = Lanes(slots)
         self._running: dict[Lane, dict[Live, None]] = {lane: {} for lane in Lane}
@@ -104,16 +105,17 @@ class LiveJobs:
         """It is on its way to the store. It must be known before it is there: the worker may be told first."""
         self._by_id[live.id] = live
         if live.hash is not None:
-            self._by_request[_whose(live.client, live.model), live.hash] = live
+            self._by_request[*_whose(live), live.hash] = live
 
     def refused(self, live: Live) -> None:
         """The store did not take it."""
         self.let_go(live)
         self._drop(live)
 
-    def twin(self, client: str, model: str, request: bytes | None) -> Live | None:
+    def twin(self, key_id: str, client: str, model: str, request: bytes | None) -> Live | None:
         """The living job that came of the same request of the same client, or for a pull of any client."""
-        return None if request is None else self._by_request.get((_whose(client, model), request))
+        client = "" if is_pull(model) else client
+        return None if request is None else self._by_request.get((key_id, client, request))
 
     def adopt(self, job: Job, request: bytes | None = None) -> Live:
         """A job of an earlier process, so that its answer can be waited for; it is counted already.
@@ -123,7 +125,7 @@ class LiveJobs:
         relay, path = self.relay(), job.path
         live = Live(job.id, job.model, job.load_key, path, job.client, relay, job.created_at, job.mode, job.lane)
         live.seq, live.attempts, live.state, live.hash = job.seq, job.attempts, job.state, request
-        live.override = job.override
+        live.override, live.key_id = job.override, job.key_id
         self.expect(live)
         return live
 
@@ -214,11 +216,11 @@ class LiveJobs:
         self._by_id.pop(live.id, None)
         if live.hash is None:
             return
-        request = _whose(live.client, live.model), live.hash
+        request = *_whose(live), live.hash
         if self._by_request.get(request) is live:
             del self._by_request[request]
 
 
-def _whose(client: str, model: str) -> str:
-    """Whose request is the same where it comes again: a pull is everybody's."""
-    return "" if is_pull(model) else client
+def _whose(live: Live) -> tuple[str, str]:
+    """Whose request is the same where it comes again: a pull is that of everybody with this key."""
+    return live.key_id, "" if is_pull(live.model) else live.client

@@ -46,6 +46,7 @@ class Inquiry:
     headers: MultiMapping[str]
     body: bytes
     client: str
+    key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,9 @@ async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admi
     if routed is not None:
         body = await apart(partial(bodies.set_model, body, routed.model), long=len(body) > bodies.LARGE)
         payload = Payload(path, request_headers(inquiry.headers), body)
-        submission = Submission(payload, routed.key, inquiry.client, lane=Lane.REMOTE, model=routed.shown)
+        submission = Submission(
+            payload, routed.key, inquiry.client, lane=Lane.REMOTE, model=routed.shown, key_id=inquiry.key_id
+        )
         return Admitted(submission, ollama.framing_asked(path, parsed))
     name = names.parse(parsed.model)  # (3)
     if not name.is_cloud and not await poller.knows(name):
@@ -96,7 +99,7 @@ async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admi
         body = await apart(partial(bodies.set_keep_alive, body, keep_alive), long=len(body) > bodies.LARGE)
     payload = Payload(path, request_headers(inquiry.headers), body)
     key, lane = ollama.load_key(name, path, parsed), poller.models.lane(name.canonical)
-    submission = Submission(payload, key, inquiry.client, lane=lane)
+    submission = Submission(payload, key, inquiry.client, lane=lane, key_id=inquiry.key_id)
     return Admitted(submission, ollama.framing_asked(path, parsed))  # (5)
 
 
@@ -107,7 +110,7 @@ def _pull(inquiry: Inquiry) -> Admitted | None:
         return None
     payload = Payload(PULL, request_headers(inquiry.headers), asked.body)
     request = request_hash(PULL, str(asked.key).encode())
-    submission = Submission(payload, asked.key, inquiry.client, hash=request, again=True)
+    submission = Submission(payload, asked.key, inquiry.client, hash=request, again=True, key_id=inquiry.key_id)
     return Admitted(submission, Framing.NDJSON if asked.stream else Framing.WHOLE)
 
 

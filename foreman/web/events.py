@@ -6,9 +6,11 @@ from typing import Final
 import orjson
 from aiohttp import hdrs, web
 
+from foreman.core.access import Caller
 from foreman.core.errors import BadRequest
 from foreman.engine.engine import Engine
 from foreman.web.app_keys import ENGINE
+from foreman.web.guard import CALLER
 from foreman.web.jobview import change_view
 from foreman.web.queue import queue_view
 
@@ -18,7 +20,7 @@ HEARTBEAT_SECONDS: Final = 10.0
 
 async def events(request: web.Request) -> web.StreamResponse:
     """Follow until either side ends. `Last-Event-ID` takes up where a connection broke, as far back as is kept."""
-    engine = request.app[ENGINE]
+    engine, caller = request.app[ENGINE], request[CALLER]
     last = request.headers.get(LAST_EVENT_ID)
     if last is not None and not (last.isascii() and last.isdigit() and len(last) < 19):
         raise BadRequest("Last-Event-ID must be the id of an event")
@@ -28,12 +30,14 @@ async def events(request: web.Request) -> web.StreamResponse:
     while not engine.draining:
         missed = engine.events.since(number)
         if missed is None:
-            number, data = await _snapshot(engine)
+            number, data = await _snapshot(engine, caller)
             await response.write(frame(number, "snapshot", data))
             continue
         for event in missed:
-            await response.write(frame(event.number, "job", orjson.dumps(change_view(event))))
             number = event.number
+            if not caller.sees(event.live.key_id):
+                continue
+            await response.write(frame(event.number, "job", orjson.dumps(change_view(event))))
         try:
             async with asyncio.timeout(HEARTBEAT_SECONDS):
                 await engine.events.news(number)
@@ -42,10 +46,10 @@ async def events(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def _snapshot(engine: Engine) -> tuple[int, bytes]:
+async def _snapshot(engine: Engine, caller: Caller) -> tuple[int, bytes]:
     # The number is taken first: a change during the query is told again, which is better than not at all.
     number = engine.events.last
-    return number, orjson.dumps(await queue_view(engine))
+    return number, orjson.dumps(await queue_view(engine, caller))
 
 
 def frame(number: int, name: str, data: bytes) -> bytes:

@@ -19,6 +19,7 @@ from foreman.engine.store import JobFilter
 from foreman.web.admission import Inquiry, Unload, admitted
 from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
+from foreman.web.guard import CALLER
 from foreman.web.jobview import attempts_view, job_view
 from foreman.web.openapi_schemas import ARRAY_LIMIT
 from foreman.web.queued import IDEMPOTENCY_KEY, OVERRIDE, client_of, overriding, repeatable
@@ -39,6 +40,16 @@ def job_id(request: web.Request) -> str:
     if _ID.fullmatch(text) is None:
         raise JobNotFound(f"there is no job {request.match_info['id'][:64]}")
     return text
+
+
+async def own_job(request: web.Request) -> str:
+    """The id in the path, of a job that the caller may see. Raises JobNotFound, for others' too."""
+    found, caller = job_id(request), request[CALLER]
+    if not caller.sees_all:
+        job = await request.app[ENGINE].job(found)
+        if not caller.sees(job.key_id):
+            raise JobNotFound(f"there is no job {found}")
+    return found
 
 
 async def submit(request: web.Request) -> web.Response:
@@ -86,7 +97,7 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
         text = orjson.dumps(body)
     except orjson.JSONEncodeError:
         raise BadRequest(f"{_field(where, 'body')} is nested too deeply") from None
-    inquiry = Inquiry(path, _JSON, text, client_of(request.headers, request.remote))
+    inquiry = Inquiry(path, _JSON, text, client_of(request.headers, request.remote), request[CALLER].key_id)
     try:
         found = await admitted(inquiry, engine.poller, settings)
     except ForemanError as error:
@@ -143,6 +154,7 @@ async def listed(request: web.Request) -> web.Response:
         client=query.get("client"),
         since=_unix_ms("since", query["since"]) if "since" in query else None,
         before=None if after is None else _number(after, "after", 0, 1, 2**62),
+        key_id=None if request[CALLER].sees_all else request[CALLER].key_id,
     )
     jobs = await engine.store.list(wanted, limit + 1)
     page = jobs[:limit]
@@ -174,12 +186,12 @@ def _number(text: str | None, name: str, default: int, low: int, high: int) -> i
 
 
 async def shown(request: web.Request) -> web.Response:
-    return await one_job(request, job_id(request), 200)
+    return await one_job(request, await own_job(request), 200)
 
 
 async def cancelled(request: web.Request) -> web.Response:
     """Cancel, wherever the job stands; or with ?forget=true delete a finished one."""
-    engine, found = request.app[ENGINE], job_id(request)
+    engine, found = request.app[ENGINE], await own_job(request)
     forget = request.query.get("forget", "false")
     if forget not in ("true", "false"):
         raise BadRequest("forget must be true or false")
@@ -197,13 +209,13 @@ async def cancelled(request: web.Request) -> web.Response:
 async def retried(request: web.Request) -> web.Response:
     """The request of a failed or cancelled job again, as a new job."""
     override = checked_override(request.headers.get(OVERRIDE), OVERRIDE)
-    live = await request.app[ENGINE].retry(job_id(request), override)
+    live = await request.app[ENGINE].retry(await own_job(request), override)
     return await one_job(request, live.id, 202, {"Location": f"/jobs/{live.id}", "X-Foreman-Job": live.id})
 
 
 async def kept(request: web.Request) -> web.Response:
     """PUT: the job stays when its time is over. DELETE: no longer."""
-    engine, found = request.app[ENGINE], job_id(request)
+    engine, found = request.app[ENGINE], await own_job(request)
     if not await engine.store.keep(found, request.method == "PUT"):
         raise JobNotFound(f"there is no job {found}")
     return await one_job(request, found, 200)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from foreman.core.errors import ForemanError, NotAllowed, NothingHere
 from foreman.core.ollama import JOB_PATHS, V1_EMBEDDINGS
-from foreman.web import jobs, queue, slots
+from foreman.web import jobs, keys, queue, slots
 from foreman.web.app_keys import SETTINGS
 from foreman.web.bodies import check_length
 from foreman.web.cached import ps, tags, v1_model, v1_models, version
@@ -60,6 +60,12 @@ OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/machine/forecasts", forecasts),
     ("GET", "/events", events),
     ("GET", "/openapi.json", openapi),
+    ("GET", "/keys", keys.listed),
+    ("POST", "/keys", keys.created),
+    ("DELETE", "/keys/{id}", keys.revoked),
+    ("GET", "/ui/session", keys.session),
+    ("POST", "/ui/session", keys.begun),
+    ("DELETE", "/ui/session", keys.ended),
 )
 _OWN_PATTERNS: Final = tuple((method, re.compile(path.replace("{id}", "[^/]+"))) for method, path, _ in OWN)
 
@@ -110,7 +116,7 @@ async def expected(request: web.Request) -> web.StreamResponse | None:
     guard, path = request.app[GUARD], route_path(request)
     try:
         guard.check(request.method, request.headers)
-        guard.check_key(request.path, request.headers)
+        guard.admit(request.method, path, request.headers, request.remote)
         if path in JOB_PATHS:
             check_length(request, request.app[SETTINGS].max_body_bytes)
     except ForemanError as error:

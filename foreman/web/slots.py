@@ -19,7 +19,8 @@ from foreman.engine.relay import Reader
 from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
 from foreman.web.errors import JOB_HEADER
-from foreman.web.jobs import answer_json, job_id, one_job
+from foreman.web.guard import CALLER
+from foreman.web.jobs import answer_json, one_job, own_job
 from foreman.web.queued import client_of, repeatable
 from foreman.web.relayed import RelayedOutlet
 
@@ -34,7 +35,9 @@ async def asked(request: web.Request) -> web.StreamResponse:
     body = await read_body(request, BODY_BYTES)
     wanted = slots.read(body)
     client = client_of(request.headers, request.remote)
-    submission = Submission(Payload(slots.PATH, (), wanted.body), wanted.key, client, lane=wanted.lane)
+    submission = Submission(
+        Payload(slots.PATH, (), wanted.body), wanted.key, client, lane=wanted.lane, key_id=request[CALLER].key_id
+    )
     ticket = await engine.submit(repeatable(submission, request.headers, body))
     reader = ticket.reader or ticket.relay.reader()
     if ticket.live is None:
@@ -68,7 +71,7 @@ async def _granted(outlet: RelayedOutlet, reader: Reader, slot_id: str, every: f
 
 async def beaten(request: web.Request) -> web.Response:
     """The holder lives. Raises JobNotFound, or JobFinished where nobody holds it."""
-    held, live = await request.app[ENGINE].beat(job_id(request))
+    held, live = await request.app[ENGINE].beat(await own_job(request))
     return answer_json(
         {"id": live.id, "expiry_seconds": held.request.expiry, "cancel_requested": live.cancelled},
     )
@@ -76,7 +79,7 @@ async def beaten(request: web.Request) -> web.Response:
 
 async def released(request: web.Request) -> web.Response:
     """Give it back, or leave the queue; on return that is on disk. Raises as `beaten`, and BadRequest."""
-    found = job_id(request)
+    found = await own_job(request)
     status = slots.exit_status(await read_body(request, BODY_BYTES))
     await request.app[ENGINE].release(found, status)
     return await one_job(request, found, 200)

@@ -102,12 +102,12 @@ def test_the_same_request_is_known_again_of_its_client_and_a_pull_of_everybody(j
     for live in (asked, pulled):
         live.hash = b"h"
         jobs.expect(live)
-    assert jobs.twin(asked.client, "a:latest", b"h") is asked
-    assert jobs.twin("another", "a:latest", b"h") is None
-    assert jobs.twin("another", "pull a:latest", b"h") is pulled
-    assert jobs.twin("another", "pull a:latest", None) is None
+    assert jobs.twin("", asked.client, "a:latest", b"h") is asked
+    assert jobs.twin("", "another", "a:latest", b"h") is None
+    assert jobs.twin("", "another", "pull a:latest", b"h") is pulled
+    assert jobs.twin("", "another", "pull a:latest", None) is None
     jobs.refused(pulled)
-    assert jobs.twin(pulled.client, "pull a:latest", b"h") is None
+    assert jobs.twin("", pulled.client, "pull a:latest", b"h") is None
 
 
 def test_a_job_that_is_handed_back_is_queued_again_and_runs_no_more(jobs: LiveJobs) -> None:

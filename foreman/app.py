@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -21,7 +21,7 @@ from foreman.engine.engine import Engine
 from foreman.engine.gate import Gate
 from foreman.engine.headroom import Headroom
 from foreman.engine.ids import new_id
-from foreman.engine.keyring import Keyring
+from foreman.engine.keyring import Door, Keyring
 from foreman.engine.live import LiveJobs
 from foreman.engine.machine import Machine, Reader, SystemReader
 from foreman.engine.patience import Limits
@@ -48,11 +48,11 @@ async def engine_of(
     clock: Clock,
     reader: Reader | None = None,
     environ: Mapping[str, str] = os.environ,
-    given: Sequence[str] = (),
+    given: str | None = None,
 ) -> AsyncIterator[Engine]:
     """The engine with its store open, its target and remotes at hand; not yet running. Raises StartupError.
 
-    `reader` reads the machine; `environ` may hold the keys of remotes; `given` are keys that are in no database.
+    `reader` reads the machine; `environ` may hold the keys of remotes; `given` is a key that is in no database.
     """
     swap = Swap(settings.swap)
     limits = Limits(
@@ -82,8 +82,15 @@ async def engine_of(
         headroom = Headroom(store, target, poller, clock)
         thresholds = Thresholds(settings.max_load_per_core, settings.disk_reserve, settings.memory_reserve)
         gate = Gate(machine, headroom, store, poller, jobs, clock, thresholds, swap, on=gate_is_on(settings))
-        keyring = Keyring(store, clock, given)
+        keyring = Keyring(store, clock, given, door_of(settings))
         yield Engine(store, target, poller, gate, jobs, clock, limits, rules, apis, keyring)
+
+
+def door_of(settings: Settings) -> Door:
+    """Who can connect."""
+    if settings.listen.loopback:
+        return Door.LOCAL
+    return Door.OPEN if settings.insecure_no_auth else Door.SHUT
 
 
 def target_is_here(settings: Settings) -> bool:
@@ -122,15 +129,15 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
     Raises StartupError where it cannot start. Any other exception means that a part of the engine died.
     """
-    given = () if settings.api_key_file is None else (read_api_key(settings.api_key_file),)
+    given = None if settings.api_key_file is None else read_api_key(settings.api_key_file)
     clock = SystemClock()
     supervisor = Supervisor(os.environ, clock)
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(engine_of(settings, clock, given=given))
         own = stack.enter_context(local_key(settings.db))
         await engine.start()
-        check_exposure(settings, keys=engine.keyring.demanded)
-        engine.keyring.add_secret(own)
+        check_exposure(settings, keys=engine.keyring.any)
+        engine.keyring.add_local(own)
         guard = Guard(settings.allowed_hosts, settings.allowed_origins, engine.keyring, clock)
         app, quick = application(settings, engine, guard), settings.http_server == "quick"
         async with listening(app, settings.listen, quick=quick) as url:

@@ -252,7 +252,7 @@ async def _pause(ask: Ask, api: Api, output: Output) -> int:
     if ask.as_json:
         output.json(queue)
     else:
-        running = [job["id"] for lane in queue["lanes"].values() for job in lane["running"]]
+        running = [job["id"] for lane in queue["lanes"].values() for job in lane["running"] if "id" in job]
         ends = f"; job {', '.join(running)} ends as always" if running else ""
         output.say(f"the queue is paused{ends}")
     return 0

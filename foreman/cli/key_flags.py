@@ -18,8 +18,8 @@ SCOPES: Final = """\
 scopes:
   infer   chats, completions, embeddings, slots; its own jobs
   read    models, the queue, the machine, metrics
-  manage  pull, create, copy, push and delete models, and what foreman does not know
-  admin   everything: all jobs, pause and resume, keys
+  manage  pull, create, copy, push and delete models, pause, and what foreman does not know
+  admin   everything: all jobs, and keys
 """
 
 
@@ -34,6 +34,7 @@ class KeysAsk:
     scopes: frozenset[Scope] = USUAL
     expires: int | None = None
     key: str = ""
+    forget: bool = False
 
 
 def add_keys(
@@ -57,6 +58,9 @@ def add_keys(
     listed = command(kinds, "list", "keys list", "all keys, and what was done for each")
     revoke = command(kinds, "revoke", "keys revoke", "have a key let nobody in any more")
     revoke.add_argument("key", metavar="ID")
+    revoke.add_argument(
+        "--forget", action="store_true", help="delete a revoked key; without any left, nobody here is asked for one"
+    )
     for parser in (create, listed, revoke):
         parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
         parser.add_argument("--url", metavar="URL", help="a foreman elsewhere (else the one of the database)")

@@ -19,7 +19,7 @@ from foreman.cli.key_flags import KeysAsk
 from foreman.cli.table import Cell, age, count, duration, local, moment
 from foreman.config import URL_ENV, Configured
 from foreman.core.access import Usage, shown_scopes
-from foreman.core.errors import StoreInUse
+from foreman.core.errors import KeyNotFound, Refused, StoreInUse
 from foreman.engine.clock import SystemClock, millis
 from foreman.engine.ids import new_id
 from foreman.engine.keyring import Keyring
@@ -45,6 +45,8 @@ async def _answered(ask: KeysAsk, configured: Configured, environ: Mapping[str, 
                 keyring = Keyring(store, clock)
                 await keyring.start()
                 return await _IN_FILE[ask.command](ask, keyring, millis(clock))
+        except KeyNotFound as error:
+            raise Refused(str(error)) from error
         except StoreInUse:
             pass
     async with Api(*address(ask.url, configured, environ)) as api:
@@ -62,7 +64,10 @@ async def _list(ask: KeysAsk, keyring: Keyring, now: int) -> Json:  # noqa: ARG0
 
 
 async def _revoke(ask: KeysAsk, keyring: Keyring, now: int) -> Json:  # noqa: ARG001
-    return {**key_view(await keyring.revoke(ask.key), Usage()), "left": keyring.demanded}
+    if not ask.forget:
+        return key_view(await keyring.revoke(ask.key), Usage())
+    await keyring.forget(ask.key)
+    return {}
 
 
 async def _ask_create(ask: KeysAsk, api: Api) -> Json:
@@ -77,7 +82,8 @@ async def _ask_list(ask: KeysAsk, api: Api) -> Json:  # noqa: ARG001
 
 
 async def _ask_revoke(ask: KeysAsk, api: Api) -> Json:
-    return await api.ask("DELETE", f"/keys/{quote(ask.key, safe='')}")
+    query = {"forget": "true"} if ask.forget else None
+    return await api.ask("DELETE", f"/keys/{quote(ask.key, safe='')}", query=query)
 
 
 _IN_FILE: Final[Mapping[str, Callable[[KeysAsk, Keyring, int], Coroutine[Any, Any, Json]]]] = {
@@ -115,9 +121,7 @@ def _show_revoked(ask: KeysAsk, key: Json, output: Output) -> None:
     if ask.as_json:
         output.print(orjson.dumps(key).decode())
         return
-    output.say(f"key {key['id']} lets nobody in any more")
-    if not key["left"]:
-        output.say("it was the last one: whoever is on this machine needs none now, through a proxy on it neither")
+    output.say(f"key {ask.key} is forgotten" if ask.forget else f"key {ask.key} lets nobody in any more")
 
 
 _SHOWN: Final[Mapping[str, Callable[[KeysAsk, Json, Output], None]]] = {

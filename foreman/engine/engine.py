@@ -268,6 +268,7 @@ class Engine:
                 model=live.model,
                 path=live.path,
                 client=live.client,
+                key=live.key_id or None,
                 waited_ms=millis(self.clock) - live.created_at,
                 outcome=JobState.CANCELLED,
             )

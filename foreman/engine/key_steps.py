@@ -24,5 +24,9 @@ def revoke_key(db: sqlite3.Connection, key_id: str, at: int) -> None:
     db.execute(sql.REVOKE_KEY, (at, key_id))
 
 
+def forget_key(db: sqlite3.Connection, key_id: str) -> None:
+    db.execute(sql.FORGET_KEY, (key_id,))
+
+
 def note_use(db: sqlite3.Connection, used: Mapping[str, int]) -> None:
     db.executemany(sql.NOTE_USE, [(at, key_id) for key_id, at in used.items()])

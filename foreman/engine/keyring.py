@@ -1,8 +1,8 @@
 """The keys in force: known in memory, kept in the database.
 
 Rules:
-1. Once there is a key that was not revoked, expired or not, everybody is asked for one: what runs out must not open
-   the door.
+1. Once there is a key everybody is asked for one, also where all of them are expired or revoked: that a key ends must
+   not open the door. Where others than this machine can connect, nobody gets in without one.
 2. A key is looked up by its id and compared by its hash in constant time; nothing is read from the disk for it.
 3. When a key was last used is written down now and then, and at the end.
 """
@@ -11,11 +11,24 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from enum import Enum
 from typing import Final
 
-from foreman.core.access import ALL, ID_LENGTH, Caller, Key, Scope, Usage, base62, key_id_of, shown_scopes, token_of
+from foreman.core.access import (
+    ALL,
+    ID_LENGTH,
+    USUAL,
+    Caller,
+    Key,
+    Scope,
+    Usage,
+    base62,
+    key_id_of,
+    shown_scopes,
+    token_of,
+)
 from foreman.core.errors import KeyNotFound
 from foreman.engine.clock import Clock, millis
 from foreman.engine.store import Store
@@ -23,26 +36,42 @@ from foreman.log import log_event
 
 log = logging.getLogger(__name__)
 
-_NOBODY: Final = bytes(32)
+_NOBODY: Final = bytes(32)  # the hash of nothing
+# Whose jobs are those that come with the key of the file, and with that of the commands.
+GIVEN: Final = Caller("file", ALL, "api_key_file")
+LOCAL: Final = Caller("local", ALL, "the commands of this machine")
+# Who comes without a key where none is asked for: on this machine, and where everybody may connect.
+NEIGHBOUR: Final = Caller()
+STRANGER: Final = Caller("", USUAL)
+
+
+class Door(Enum):
+    """Who can connect: this machine alone, others too but not without a key, or everybody."""
+
+    LOCAL = "local"
+    SHUT = "shut"
+    OPEN = "open"
 
 
 class Keyring:
-    """All keys. `secrets_` are those that are in no database: whoever has one may everything."""
+    """All keys. `given` is one that is in no database: whoever has it may everything."""
 
-    def __init__(self, store: Store, clock: Clock, secrets_: Iterable[str] = ()) -> None:
+    def __init__(self, store: Store, clock: Clock, given: str | None = None, door: Door = Door.LOCAL) -> None:
         self._store = store
         self._clock = clock
-        self._secrets = [_digest(secret) for secret in secrets_]
+        self._door = door
+        self._given = None if given is None else _digest(given)
+        self._local: bytes | None = None
         self._keys: dict[str, Key] = {}
         self._used: dict[str, int] = {}
-        self._asked = bool(self._secrets)
+        self.anybody = STRANGER if door is Door.OPEN else NEIGHBOUR
 
     def __repr__(self) -> str:
         return f"<Keyring {len(self._keys)} keys>"
 
-    def add_secret(self, secret: str) -> None:
-        """One more that may everything; that it is there asks nobody else for a key."""
-        self._secrets.append(_digest(secret))
+    def add_local(self, secret: str) -> None:
+        """The random key of this machine's own commands, which may everything; nobody else is asked for one by it."""
+        self._local = _digest(secret)
 
     async def start(self) -> None:
         self._keys = {key.id: key for key in await self._store.keys()}
@@ -50,16 +79,26 @@ class Keyring:
     @property
     def demanded(self) -> bool:
         """Whether everybody is asked for a key."""
-        return self._asked or any(key.revoked_at is None for key in self._keys.values())
+        return self._door is Door.SHUT or self.any
 
-    def caller(self, token: str) -> Caller | None:
-        """Whose key this is; None for an unknown, an expired and a revoked one."""
+    @property
+    def any(self) -> bool:
+        """Whether there is a key, whatever has become of it."""
+        return self._given is not None or bool(self._keys)
+
+    def caller(self, token: str, *, given: bool = True) -> Caller | None:
+        """Whose key this is; None for an unknown, an expired and a revoked one.
+
+        Without `given`, the one that people may have chosen themselves is not looked at.
+        """
         digest = _digest(token)
         # All of them each time, so that the time tells nothing.
-        if sum([hmac.compare_digest(digest, secret) for secret in self._secrets]):
-            return Caller("", ALL)
+        local = hmac.compare_digest(digest, self._local or _NOBODY)
+        chosen = hmac.compare_digest(digest, self._given or _NOBODY)
         key = self._keys.get(key_id_of(token) or "")
         right = hmac.compare_digest(digest, _NOBODY if key is None else key.digest)
+        if local or (chosen and given):
+            return LOCAL if local else GIVEN
         now = millis(self._clock)
         if key is None or not right or not key.works(now):
             return None
@@ -67,11 +106,14 @@ class Keyring:
         return key.caller
 
     def caller_of(self, key_id: str) -> Caller | None:
-        """The same of a key that has shown itself before; the empty id is that of a secret."""
-        if not key_id:
-            return Caller("", ALL)
-        key = self._keys.get(key_id)
-        return None if key is None or not key.works(millis(self._clock)) else key.caller
+        """The same of a key that has shown itself before, by its id."""
+        now, key = millis(self._clock), self._keys.get(key_id)
+        if key is None:
+            return next((caller for caller in (GIVEN, LOCAL) if caller.key_id == key_id), None)
+        if not key.works(now):
+            return None
+        self._used[key.id] = now
+        return key.caller
 
     async def create(self, label: str, scopes: frozenset[Scope], expires_at: int | None) -> tuple[str, Key]:
         """A new key, which is told this once, and what is kept of it. On return it is on disk."""
@@ -95,6 +137,16 @@ class Keyring:
             await self._store.revoke_key(key_id, key.revoked_at or 0)
             log_event(log, logging.INFO, "key_revoked", "a key was revoked", key=key_id)
         return key
+
+    async def forget(self, key_id: str) -> None:
+        """Delete a revoked key; with the last one gone, nobody on this machine is asked. Raises KeyNotFound."""
+        key = self._keys.get(key_id)
+        if key is None or key.revoked_at is None:
+            raise KeyNotFound(f"there is no revoked key {key_id[:40]}")
+        await self._store.forget_key(key_id)
+        del self._keys[key_id]
+        self._used.pop(key_id, None)
+        log_event(log, logging.INFO, "key_forgotten", "a revoked key was deleted", key=key_id)
 
     async def listed(self) -> Sequence[tuple[Key, Usage]]:
         """All there ever were, the oldest first, with what was done for each."""

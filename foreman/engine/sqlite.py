@@ -154,6 +154,9 @@ class SqliteStore:
     async def revoke_key(self, key_id: str, at: int) -> None:
         await self._writer.run(partial(key_steps.revoke_key, key_id=key_id, at=at))
 
+    async def forget_key(self, key_id: str) -> None:
+        await self._writer.run(partial(key_steps.forget_key, key_id=key_id))
+
     async def note_use(self, used: Mapping[str, int]) -> None:
         await self._writer.run(partial(key_steps.note_use, used=used), durable=False)
 

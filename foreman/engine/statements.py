@@ -188,6 +188,7 @@ KEYS: Final = """
 SELECT id, digest, scopes, label, created_at, expires_at, revoked_at, last_used_at FROM keys ORDER BY created_at, id"""
 KEEP_KEY: Final = "INSERT INTO keys (id, digest, scopes, label, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)"
 REVOKE_KEY: Final = "UPDATE keys SET revoked_at=? WHERE id=?"
+FORGET_KEY: Final = "DELETE FROM keys WHERE id=? AND revoked_at IS NOT NULL"
 NOTE_USE: Final = "UPDATE keys SET last_used_at=? WHERE id=?"
 
 PAUSE: Final = "INSERT INTO meta (name, value) VALUES ('paused', ?) ON CONFLICT DO NOTHING"

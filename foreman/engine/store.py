@@ -138,6 +138,10 @@ class Store(Protocol):
 
     async def revoke_key(self, key_id: str, at: int) -> None: ...
 
+    async def forget_key(self, key_id: str) -> None:
+        """Delete a revoked key. Its jobs stay."""
+        ...
+
     async def note_use(self, used: Mapping[str, int]) -> None:
         """When keys were last used, by their ids. Need not survive a power cut."""
         ...

@@ -1,7 +1,6 @@
 """Jobs by their id: hand in, look, wait for, cancel, try again, keep, forget."""
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -22,34 +21,16 @@ from foreman.web.bodies import read_body
 from foreman.web.guard import CALLER
 from foreman.web.jobview import attempts_view, job_view
 from foreman.web.openapi_schemas import ARRAY_LIMIT
+from foreman.web.own import check_may_pull, own_job
 from foreman.web.queued import IDEMPOTENCY_KEY, OVERRIDE, client_of, overriding, repeatable
 
 LIST_DEFAULT, LIST_LIMIT = 50, 500
 _JSON: Final = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
-_ID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
 def answer_json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     body = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
     return web.Response(status=status, headers=headers, body=body, content_type="application/json")
-
-
-def job_id(request: web.Request) -> str:
-    """The id in the path. Raises JobNotFound where it cannot be one."""
-    text = request.match_info["id"].upper()
-    if _ID.fullmatch(text) is None:
-        raise JobNotFound(f"there is no job {request.match_info['id'][:64]}")
-    return text
-
-
-async def own_job(request: web.Request) -> str:
-    """The id in the path, of a job that the caller may see. Raises JobNotFound, for others' too."""
-    found, caller = job_id(request), request[CALLER]
-    if not caller.sees_all:
-        job = await request.app[ENGINE].job(found)
-        if not caller.sees(job.key_id):
-            raise JobNotFound(f"there is no job {found}")
-    return found
 
 
 async def submit(request: web.Request) -> web.Response:
@@ -90,6 +71,8 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
     if path not in ollama.JOB_PATHS or path == "/v1/audio/transcriptions":
         known = ", ".join(p for p in ollama.JOB_PATHS if p != "/v1/audio/transcriptions")
         raise BadRequest(f"{_field(where, 'path')} must be one of {known}")
+    if path == pulls.PULL:
+        check_may_pull(request[CALLER])
     body = entry.get("body")
     if not isinstance(body, dict):
         raise BadRequest(f"{_field(where, 'body')} must be an object: the body of a request to {path}")
@@ -209,7 +192,10 @@ async def cancelled(request: web.Request) -> web.Response:
 async def retried(request: web.Request) -> web.Response:
     """The request of a failed or cancelled job again, as a new job."""
     override = checked_override(request.headers.get(OVERRIDE), OVERRIDE)
-    live = await request.app[ENGINE].retry(await own_job(request), override)
+    engine, found = request.app[ENGINE], await own_job(request)
+    if pulls.is_pull((await engine.job(found)).model):
+        check_may_pull(request[CALLER])
+    live = await engine.retry(found, override)
     return await one_job(request, live.id, 202, {"Location": f"/jobs/{live.id}", "X-Foreman-Job": live.id})
 
 

@@ -10,15 +10,15 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from foreman.core.access import USUAL, Key, Usage, read_label, read_scopes, shown_scopes
+from foreman.core.access import USUAL, Key, Scope, Usage, read_label, read_scopes, shown_scopes
 from foreman.core.errors import BadRequest, KeyRefused
 from foreman.engine.clock import millis
 from foreman.web.app_keys import ENGINE
 from foreman.web.bodies import read_body
-from foreman.web.guard import GUARD
+from foreman.web.guard import CALLER, GUARD
 from foreman.web.jobs import answer_json
 from foreman.web.jobview import moment
-from foreman.web.sessions import COOKIE
+from foreman.web.sessions import COOKIE, from_the_page
 
 BODY_BYTES: Final = 16 * 1024
 EXPIRY_LIMIT: Final = 100 * 366 * 86_400
@@ -46,21 +46,27 @@ async def created(request: web.Request) -> web.Response:
 
 
 async def revoked(request: web.Request) -> web.Response:
-    """`left` says whether anybody is still asked for a key. Raises KeyNotFound."""
-    keyring = request.app[ENGINE].keyring
-    key = await keyring.revoke(request.match_info["id"])
-    return answer_json({**key_view(key, Usage()), "left": keyring.demanded})
+    """Revoke; or with ?forget=true delete one that is revoked. Raises BadRequest and KeyNotFound."""
+    keyring, found = request.app[ENGINE].keyring, request.match_info["id"]
+    forget = request.query.get("forget", "false")
+    if forget not in ("true", "false"):
+        raise BadRequest("forget must be true or false")
+    if forget == "true":
+        await keyring.forget(found)
+        return web.Response(status=204)
+    key = await keyring.revoke(found)
+    usage = {each.id: usage for each, usage in await keyring.listed()}
+    return answer_json(key_view(key, usage.get(key.id, Usage())))
 
 
 async def session(request: web.Request) -> web.Response:
-    """Whether the page needs a key, and what it may with the one it has shown."""
-    guard, engine = request.app[GUARD], request.app[ENGINE]
-    caller = guard.looked_at(request.method, request.headers, request.remote)
+    """Whether a key is needed, and what the page may as things are."""
+    caller = request[CALLER]
     return answer_json(
         {
-            "required": engine.keyring.demanded and caller is None,
-            "scopes": [] if caller is None else shown_scopes(caller.scopes).split(","),
-            "label": None if caller is None else caller.label,
+            "required": request.app[ENGINE].keyring.demanded,
+            "scopes": [scope for scope in Scope if scope in caller.scopes],
+            "label": caller.label or None,
         },
         headers={"Cache-Control": "no-store"},
     )
@@ -71,15 +77,16 @@ async def begun(request: web.Request) -> web.Response:
     asked = _object(await read_body(request, BODY_BYTES))
     guard = request.app[GUARD]
     caller = guard.caller_of(_text(asked, "key"), request.remote)
-    if caller is None:
-        raise KeyRefused("this key lets nobody in")
-    answer = web.Response(status=204)
+    answer = web.Response(status=204, headers={"Cache-Control": "no-store"})
     token = guard.sessions.begin(caller.key_id)
     answer.set_cookie(COOKIE, token, httponly=True, samesite="Strict", path="/")
     return answer
 
 
 async def ended(request: web.Request) -> web.Response:
+    """Raises KeyRefused where it is not the page that asks."""
+    if COOKIE in request.cookies and not from_the_page(request.method, request.headers):
+        raise KeyRefused("only the page itself ends its session")
     request.app[GUARD].sessions.end(request.headers)
     answer = web.Response(status=204)
     answer.del_cookie(COOKIE, path="/", httponly=True, samesite="Strict")

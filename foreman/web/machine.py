@@ -2,11 +2,13 @@
 
 from aiohttp import web
 
+from foreman.core.access import Caller
 from foreman.core.gate import Admit, Candidate, Hold, Kind, Readings, Refuse, Thresholds, Verdict, free_after, missing
 from foreman.core.headroom import LoadSeen
 from foreman.core.units import gigabytes
 from foreman.engine.engine import Engine
 from foreman.web.app_keys import ENGINE, SETTINGS
+from foreman.web.guard import CALLER
 from foreman.web.jobs import answer_json
 from foreman.web.jobview import hold_view, moment
 from foreman.web.status import runner_view
@@ -27,7 +29,7 @@ async def machine(request: web.Request) -> web.Response:
         "resident": [runner_view(runner) for runner in engine.poller.residency.runners],
         "unknown": list(dict.fromkeys((*missing(readings), *engine.gate.unknown))),
         "held": [{"load_key": key, **hold_view(hold)} for key, hold in engine.gate.holds()],
-        "next": await _next(engine, readings),
+        "next": await _next(engine, readings, request[CALLER]),
     }
     return answer_json(view)
 
@@ -64,15 +66,15 @@ def thresholds_view(thresholds: Thresholds, programs: tuple[str, ...]) -> dict[s
     }
 
 
-async def _next(engine: Engine, readings: Readings) -> dict[str, object] | None:
+async def _next(engine: Engine, readings: Readings, caller: Caller) -> dict[str, object] | None:
     """The first of those that wait: what its load needs, and what the machine says to it now."""
     order = await engine.forecast.order()
     stored = await engine.store.by_seq([order[0].seq]) if order else {}
     job = next(iter(stored.values()), None)
     if job is None:
         return None
-    key = str(job.load_key)
-    found: dict[str, object] = {"job": job.id, "load_key": key, "needed": None, "there": None, "basis": None}
+    key, own = str(job.load_key), job.id if caller.sees(job.key_id) else None
+    found: dict[str, object] = {"job": own, "load_key": key, "needed": None, "there": None, "basis": None}
     if not engine.gate.is_heavy(key):
         return {**found, "verdict": "admit", "text": f"next: {job.model} needs no load: may start"}
     candidate, verdict = await engine.gate.look(key, readings)

@@ -3,13 +3,16 @@
 from aiohttp import web
 
 from foreman.core.access import Caller
+from foreman.core.job import Job
 from foreman.engine.clock import millis
 from foreman.engine.engine import Engine
+from foreman.engine.forecast import Outlook
 from foreman.web.app_keys import ENGINE
 from foreman.web.guard import CALLER
 from foreman.web.jobs import answer_json
 from foreman.web.jobview import job_view
 from foreman.web.lanes import lanes_view
+from foreman.web.own import told
 
 # Of each lane more than anybody reads; the depth by model in /health is always whole.
 SHOWN = 1000
@@ -32,24 +35,23 @@ async def resume(request: web.Request) -> web.Response:
 
 
 async def queue_view(engine: Engine, caller: Caller) -> dict[str, object]:
-    """What runs, what waits in the order in which it will run, and what waits for its time.
+    """What runs, what waits in the order in which it will run, and what waits for its time, as the caller sees it."""
 
-    Of the jobs of other keys only the counts and places are told.
-    """
+    def view(job: Job, outlook: Outlook | None = None) -> dict[str, object] | None:
+        return told(job_view(job, engine, outlook), job.key_id, caller)
+
     order = await engine.forecast.order()
     shown = [outlook for outlook in order if outlook.position <= SHOWN]
     stored = await engine.store.by_seq([outlook.seq for outlook in shown])
     delayed = await engine.store.delayed(SHOWN, millis(engine.clock))
-    seen = [live for live in engine.jobs.running if caller.sees(live.key_id)]
-    claimed = await engine.store.by_seq([live.seq for live in seen])
-    views = {live.seq: job_view(claimed[live.seq], engine) for live in seen if live.seq in claimed}
+    running = engine.jobs.running
+    claimed = await engine.store.by_seq([live.seq for live in running])
+    views = {live.seq: view(claimed[live.seq]) for live in running if live.seq in claimed}
     return {
         "paused": engine.paused,
         "depth": engine.jobs.waiting,
-        "running": next(iter(views.values()), None),
+        "running": next(filter(None, views.values()), None),
         "lanes": lanes_view(engine, order, lambda live: views.get(live.seq)),
-        "waiting": [
-            job_view(stored[o.seq], engine, o) for o in shown if o.seq in stored and caller.sees(stored[o.seq].key_id)
-        ],
-        "delayed": [job_view(job, engine) for job in delayed if caller.sees(job.key_id)],
+        "waiting": [*filter(None, (view(stored[o.seq], o) for o in shown if o.seq in stored))],
+        "delayed": [*filter(None, map(view, delayed))],
     }

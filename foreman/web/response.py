@@ -15,7 +15,7 @@ from foreman.core.pulls import PULL
 from foreman.engine.relay import Reader, Relay
 from foreman.web.app_keys import ENGINE
 from foreman.web.errors import ATTEMPT_HEADER, JOB_HEADER
-from foreman.web.jobs import own_job
+from foreman.web.own import own_job
 from foreman.web.relayed import Relayed
 
 _RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-")

@@ -20,7 +20,8 @@ from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
 from foreman.web.errors import JOB_HEADER
 from foreman.web.guard import CALLER
-from foreman.web.jobs import answer_json, one_job, own_job
+from foreman.web.jobs import answer_json, one_job
+from foreman.web.own import own_job
 from foreman.web.queued import client_of, repeatable
 from foreman.web.relayed import RelayedOutlet
 

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foreman.core import access
 from foreman.core.errors import BadRequest, ForemanError, HostRefused, KeyRefused, OriginRefused
 from foreman.engine.clock import SystemClock
 from foreman.engine.keyring import Keyring
 from foreman.engine.store import Store
+from foreman.web.access import INFER
 from foreman.web.guard import Guard, host_of
 
 KEY = "a-key-that-is-long-enough"
@@ -101,15 +103,15 @@ def test_a_page_of_foremans_own_is_let_in_under_any_name_it_was_reached_by() -> 
     ],
 )
 def test_keys(headers: dict[str, str], passes: bool) -> None:
-    locked = Guard((), (), Keyring(NOBODY, SystemClock(), (KEY,)), SystemClock())
-    assert OPEN.admit("POST", "/api/chat", headers, HERE).sees_all
-    locked.admit("GET", "/", headers, HERE)
+    locked = Guard((), (), Keyring(NOBODY, SystemClock(), KEY), SystemClock())
+    assert OPEN.admit(INFER, "POST", headers, HERE).sees_all
+    locked.admit(access.OPEN, "GET", headers, HERE)
     if passes:
-        assert locked.admit("POST", "/api/chat", headers, HERE).sees_all
+        assert locked.admit(INFER, "POST", headers, HERE).sees_all
         return
-    for path in ("/api/chat", "/health", "//", ""):
+    for needs in (access.ANY, INFER):
         with pytest.raises(KeyRefused):
-            locked.admit("POST", path, headers, HERE)
+            locked.admit(needs, "POST", headers, HERE)
 
 
 LABEL = st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=12)

@@ -23,6 +23,7 @@ from foreman.web.queued import Taken, client_of, take
 from foreman.web.quick.outlet import QuickOutlet, head_of
 from foreman.web.quick.request import QuickRequest, Reading, read
 from foreman.web.quick.shared import Shared
+from foreman.web.routes import needs_for
 
 log = logging.getLogger(__name__)
 
@@ -113,12 +114,13 @@ class QuickConnection(asyncio.Protocol):
             self._rest()
 
     def _admitted(self, asked: QuickRequest) -> Caller | None:
+        """Who asks; None for who is refused, which the other way says, and counts."""
         guard = self._shared.guard
         try:
             guard.check(asked.method, asked.headers)
-            return guard.admit(asked.method, asked.path, asked.headers, self._address())
         except ForemanError:
             return None
+        return guard.look(needs_for(asked.method, asked.path), asked.headers, self._address())
 
     def _address(self) -> str | None:
         peer = None if self._transport is None else self._transport.get_extra_info("peername")

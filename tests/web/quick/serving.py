@@ -85,7 +85,7 @@ async def front(
 ) -> AsyncIterator[Quick]:
     """Its engine has had one look at the target. `idle` and `patience` are those of the listening socket."""
     chosen = Settings(**{"target": stub.url, "db": db, "gate": "off", "disk_reserve": 0, **settings})
-    async with engine_of(chosen, SystemClock(), given=() if key is None else (key,)) as engine:
+    async with engine_of(chosen, SystemClock(), given=key) as engine:
         await engine.start()
         served = Quick("", stub, engine)
 

@@ -29,7 +29,7 @@ from foreman.core.access import (
     shown_scopes,
     token_of,
 )
-from foreman.core.errors import KeyNotFound
+from foreman.core.errors import KeyNotFound, StorageFailed, StorageFull
 from foreman.engine.clock import Clock, millis
 from foreman.engine.store import Store
 from foreman.log import log_event
@@ -154,11 +154,15 @@ class Keyring:
         return [(self._seen(key), usage.get(key.id, Usage())) for key in self._keys.values()]
 
     async def write_down(self) -> None:
-        """When each was last used."""
+        """When each was last used; what cannot be written down is not told after the next start."""
         used, self._used = self._used, {}
-        if used:
-            self._keys.update({key_id: replace(self._keys[key_id], last_used_at=at) for key_id, at in used.items()})
+        if not used:
+            return
+        self._keys.update({key_id: replace(self._keys[key_id], last_used_at=at) for key_id, at in used.items()})
+        try:
             await self._store.note_use(used)
+        except (StorageFull, StorageFailed) as error:
+            log_event(log, logging.WARNING, "use_not_noted", "when keys were used was not written down", error=error)
 
     def _seen(self, key: Key) -> Key:
         return replace(key, last_used_at=self._used.get(key.id, key.last_used_at))

@@ -22,10 +22,10 @@ from foreman.core.failures import Failures
 from foreman.engine.clock import Clock
 from foreman.engine.keyring import Keyring
 from foreman.log import log_event
+from foreman.web.cookie import Sessions
 from foreman.web.errors import Handler
 from foreman.web.paths import route_path
 from foreman.web.relayed import Relayed
-from foreman.web.sessions import Sessions
 
 log = logging.getLogger(__name__)
 

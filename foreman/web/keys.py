@@ -15,10 +15,10 @@ from foreman.core.errors import BadRequest, KeyRefused
 from foreman.engine.clock import millis
 from foreman.web.app_keys import ENGINE
 from foreman.web.bodies import read_body
+from foreman.web.cookie import COOKIE, from_the_page
 from foreman.web.guard import CALLER, GUARD
 from foreman.web.jobs import answer_json
 from foreman.web.jobview import moment
-from foreman.web.sessions import COOKIE, from_the_page
 
 BODY_BYTES: Final = 16 * 1024
 EXPIRY_LIMIT: Final = 100 * 366 * 86_400

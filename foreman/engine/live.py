@@ -12,7 +12,7 @@ from itertools import chain
 from foreman.core.framing import Watch
 from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, NewJob
 from foreman.core.lanes import TAKING_TURNS, Lane, Slots
-from foreman.core.pulls import is_pull
+from foreman.core.upkeep import is_upkeep
 from foreman.engine.depth import Depth
 from foreman.engine.fresh import Fresh
 from foreman.engine.lanes import Lanes
@@ -59,7 +59,7 @@ class LiveJobs:
     def __init__(self, budget: Budget, slots: Slots = TAKING_TURNS) -> None:
         self._budget = budget
         self._by_id: dict[str, Live] = {}
-        self._by_request: dict[tuple[str, str, bytes], Live] = {}
+        self._by_request: dict[tuple[str, str, bytes | str], Live] = {}
         self.changed: Callable[[Live], None] = lambda _: None
         self.lanes = Lanes(slots)
         self._running: dict[Lane, dict[Live, None]] = {lane: {} for lane in Lane}
@@ -105,17 +105,17 @@ class LiveJobs:
         """It is on its way to the store. It must be known before it is there: the worker may be told first."""
         self._by_id[live.id] = live
         if live.hash is not None:
-            self._by_request[*_whose(live), live.hash] = live
+            self._by_request[_asked(live.key_id, live.client, live.key, live.hash)] = live
 
     def refused(self, live: Live) -> None:
         """The store did not take it."""
         self.let_go(live)
         self._drop(live)
 
-    def twin(self, key_id: str, client: str, model: str, request: bytes | None) -> Live | None:
-        """The living job that came of the same request of the same client, or for a pull of any client."""
-        client = "" if is_pull(model) else client
-        return None if request is None else self._by_request.get((key_id, client, request))
+    def twin(self, key_id: str, client: str, key: LoadKey, request: bytes | None) -> Live | None:
+        """The living job of a key that came of the same request of the same client, or for upkeep of any client."""
+        live = None if request is None else self._by_request.get(_asked(key_id, client, key, request))
+        return None if live is None or live.hash != request else live
 
     def adopt(self, job: Job, request: bytes | None = None) -> Live:
         """A job of an earlier process, so that its answer can be waited for; it is counted already.
@@ -216,11 +216,12 @@ class LiveJobs:
         self._by_id.pop(live.id, None)
         if live.hash is None:
             return
-        request = *_whose(live), live.hash
+        request = _asked(live.key_id, live.client, live.key, live.hash)
         if self._by_request.get(request) is live:
             del self._by_request[request]
 
 
-def _whose(live: Live) -> tuple[str, str]:
-    """Whose request is the same where it comes again: a pull is that of everybody with this key."""
-    return live.key_id, "" if is_pull(live.model) else live.client
+def _asked(key_id: str, client: str, key: LoadKey, request: bytes) -> tuple[str, str, bytes | str]:
+    """Where a request is found that may come again. Upkeep is that of everybody with this key, and counts as what was
+    asked last of it."""
+    return (key_id, "", str(key)) if is_upkeep(key.model) else (key_id, client, request)

@@ -8,12 +8,13 @@ import asyncio
 import logging
 from typing import Final
 
-from foreman.core import names, pulls
+from foreman.core import names
 from foreman.core.errors import TargetStatus
 from foreman.core.job import surface_of
 from foreman.core.lanes import Lane
 from foreman.core.refusal import Refusal
 from foreman.core.residency import Load, Ready, plan
+from foreman.core.upkeep import is_upkeep
 from foreman.engine.clock import Clock
 from foreman.engine.live import Live
 from foreman.engine.patience import Limits, Patience
@@ -42,7 +43,7 @@ class Loading:
 
     async def run(self) -> Refusal | None:
         """Load where needed. Returns what the target said where it could not. Raises TargetError."""
-        if pulls.is_pull(self._live.model) or isinstance(self._need(), Ready):
+        if is_upkeep(self._live.model) or isinstance(self._need(), Ready):
             return None
         await self._poller.look(max_age=SWAP_SECONDS)
         need = self._need()

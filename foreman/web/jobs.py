@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from foreman.core import names, ollama, pulls
+from foreman.core import names, ollama, upkeep
 from foreman.core.errors import BadRequest, ForemanError, JobFinished, JobNotFound, TooMany
 from foreman.core.job import FINISHED, Job, JobState, Mode
 from foreman.core.submission import Submission, checked_override
@@ -21,7 +21,7 @@ from foreman.web.bodies import read_body
 from foreman.web.guard import CALLER
 from foreman.web.jobview import attempts_view, job_view
 from foreman.web.openapi_schemas import ARRAY_LIMIT
-from foreman.web.own import check_may_pull, own_job
+from foreman.web.own import check_may_manage, own_job
 from foreman.web.queued import IDEMPOTENCY_KEY, OVERRIDE, client_of, overriding, repeatable
 
 LIST_DEFAULT, LIST_LIMIT = 50, 500
@@ -71,8 +71,8 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
     if path not in ollama.JOB_PATHS or path == "/v1/audio/transcriptions":
         known = ", ".join(p for p in ollama.JOB_PATHS if p != "/v1/audio/transcriptions")
         raise BadRequest(f"{_field(where, 'path')} must be one of {known}")
-    if path == pulls.PULL:
-        check_may_pull(request[CALLER])
+    if path in upkeep.PATHS:
+        check_may_manage(request[CALLER])
     body = entry.get("body")
     if not isinstance(body, dict):
         raise BadRequest(f"{_field(where, 'body')} must be an object: the body of a request to {path}")
@@ -154,7 +154,7 @@ def _states(texts: Sequence[str]) -> frozenset[JobState]:
 
 
 def _model(text: str | None, remotes: Sequence[Claiming]) -> str | None:
-    if text is None or pulls.is_pull(text):
+    if text is None or upkeep.is_upkeep(text):
         return text
     routed = named(remotes, text)
     return names.parse(text).canonical if routed is None else routed.shown
@@ -193,8 +193,8 @@ async def retried(request: web.Request) -> web.Response:
     """The request of a failed or cancelled job again, as a new job."""
     override = checked_override(request.headers.get(OVERRIDE), OVERRIDE)
     engine, found = request.app[ENGINE], await own_job(request)
-    if pulls.is_pull((await engine.job(found)).model):
-        check_may_pull(request[CALLER])
+    if upkeep.is_upkeep((await engine.job(found)).model):
+        check_may_manage(request[CALLER])
     live = await engine.retry(found, override)
     return await one_job(request, live.id, 202, {"Location": f"/jobs/{live.id}", "X-Foreman-Job": live.id})
 

@@ -35,8 +35,8 @@ async def own_job(request: web.Request) -> str:
     return text
 
 
-def check_may_pull(caller: Caller) -> None:
-    """A pull is a job, and changes what models there are. Raises ScopeMissing."""
+def check_may_manage(caller: Caller) -> None:
+    """Pulls and creates are jobs, and change what models there are. Raises ScopeMissing."""
     if not caller.may(frozenset({Scope.MANAGE})):
         raise ScopeMissing(f"this needs the scope {Scope.MANAGE}")
 

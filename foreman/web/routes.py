@@ -13,7 +13,7 @@ from aiohttp import web
 from foreman.core.access import ANY, OPEN, Needs
 from foreman.core.errors import ForemanError, NotAllowed, NothingHere
 from foreman.core.ollama import EMBEDDING_PATHS, JOB_PATHS, V1_EMBEDDINGS
-from foreman.core.pulls import PULL
+from foreman.core.upkeep import PATHS as UPKEEP
 from foreman.web import jobs, keys, queue, slots
 from foreman.web.access import ADMIN, EITHER, INFER, MANAGE, READ, STEER
 from foreman.web.app_keys import SETTINGS
@@ -66,7 +66,7 @@ OWN: Final[tuple[Row, ...]] = (
 # Paths of Ollama and OpenAI that foreman answers for itself. `/` says only that the process answers at all: a
 # container's health check has no key.
 DROP_IN: Final[tuple[Row, ...]] = (
-    *(("POST", path, queued, MANAGE if path == PULL else INFER) for path in JOB_PATHS),
+    *(("POST", path, queued, MANAGE if path in UPKEEP else INFER) for path in JOB_PATHS),
     ("GET", "/", root, OPEN),
     ("HEAD", "/", root, OPEN),
     ("GET", "/api/tags", tags, EITHER),

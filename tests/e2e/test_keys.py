@@ -104,6 +104,8 @@ async def test_a_scope_that_is_missing_is_named(locked: Locked, stub: StubOllama
         ("POST", "/api/pull", {"model": "new"}),
         ("POST", "/jobs", {"path": "/api/pull", "body": {"model": "new"}}),
         ("POST", "/jobs", [{"path": "/api/pull", "body": {"model": "new"}}]),
+        ("POST", "/api/create", {"model": "new", "from": "llama3"}),
+        ("POST", "/jobs", {"path": "/api/create", "body": {"model": "new", "from": "llama3"}}),
         ("POST", "/nowhere", {}),
         ("DELETE", "/v1/models/llama3", None),
         ("POST", "/queue/pause", None),

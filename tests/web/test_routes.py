@@ -46,6 +46,7 @@ WITHOUT_A_KEY = {
 # What changes models, the queue or keys.
 STEERING = {
     ("POST", "/api/pull"): MANAGE,
+    ("POST", "/api/create"): MANAGE,
     ("POST", "/queue/pause"): STEER,
     ("POST", "/queue/resume"): STEER,
     ("GET", "/keys"): ADMIN,
@@ -117,8 +118,8 @@ async def test_what_foreman_does_not_have_is_not_asked_of_the_target(
     assert {entry.path for entry in stub.ledger.entries[before:]} <= {"/api/ps", "/api/tags", "/api/version"}
 
 
-def test_everything_the_target_might_run_is_queued_and_pulls_but_not_embeddings() -> None:
-    assert {route.path for route in NAMED if route.handler is queued} == {*QUEUED_PATHS, "/api/pull"}
+def test_everything_the_target_might_run_is_queued_and_upkeep_but_not_embeddings() -> None:
+    assert {route.path for route in NAMED if route.handler is queued} == {*QUEUED_PATHS, "/api/pull", "/api/create"}
     assert not set(EMBEDDING_PATHS) & set(METHODS)
 
 

@@ -24,6 +24,7 @@ from foreman.web.events import events
 from foreman.web.guard import GUARD
 from foreman.web.machine import forecasts, machine
 from foreman.web.openapi import openapi
+from foreman.web.override import override
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
 from foreman.web.queued import embeddings, queued
@@ -43,6 +44,7 @@ OWN: Final[tuple[Row, ...]] = (
     ("POST", "/jobs/{id}/retry", jobs.retried, INFER),
     ("PUT", "/jobs/{id}/keep", jobs.kept, INFER),
     ("DELETE", "/jobs/{id}/keep", jobs.kept, INFER),
+    ("PUT", "/jobs/{id}/override", override, INFER),
     ("GET", "/jobs/{id}/response", response, INFER),
     ("GET", "/queue", queue.queue, EITHER),
     ("POST", "/queue/pause", queue.pause, STEER),

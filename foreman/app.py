@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
 from foreman.core.addresses import Address
@@ -21,6 +21,7 @@ from foreman.engine.engine import Engine
 from foreman.engine.gate import Gate
 from foreman.engine.headroom import Headroom
 from foreman.engine.ids import new_id
+from foreman.engine.keyring import Door, Keyring
 from foreman.engine.live import LiveJobs
 from foreman.engine.machine import Machine, Reader, SystemReader
 from foreman.engine.patience import Limits
@@ -32,9 +33,9 @@ from foreman.engine.supervisor import Supervisor
 from foreman.engine.target import Target
 from foreman.engine.upstream import Upstream
 from foreman.engine.upstreams import Upstreams
-from foreman.keyfile import read_api_key
+from foreman.keyfile import local_key, read_api_key
 from foreman.log import log_event
-from foreman.settings import Settings
+from foreman.settings import Settings, check_exposure
 from foreman.web.guard import Guard
 from foreman.web.server import application, listening
 
@@ -43,11 +44,15 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def engine_of(
-    settings: Settings, clock: Clock, reader: Reader | None = None, environ: Mapping[str, str] = os.environ
+    settings: Settings,
+    clock: Clock,
+    reader: Reader | None = None,
+    environ: Mapping[str, str] = os.environ,
+    given: str | None = None,
 ) -> AsyncIterator[Engine]:
     """The engine with its store open, its target and remotes at hand; not yet running. Raises StartupError.
 
-    `reader` reads the machine; `environ` may hold the keys of remotes.
+    `reader` reads the machine; `environ` may hold the keys of remotes; `given` is a key that is in no database.
     """
     swap = Swap(settings.swap)
     limits = Limits(
@@ -78,7 +83,15 @@ async def engine_of(
         headroom = Headroom(store, target, poller, clock)
         thresholds = Thresholds(settings.max_load_per_core, settings.disk_reserve, settings.memory_reserve)
         gate = Gate(machine, headroom, store, poller, jobs, clock, thresholds, swap, on=gate_is_on(settings))
-        yield Engine(store, target, poller, gate, jobs, clock, limits, rules, apis)
+        keyring = Keyring(store, clock, given, door_of(settings))
+        yield Engine(store, target, poller, gate, jobs, clock, limits, rules, apis, keyring)
+
+
+def door_of(settings: Settings) -> Door:
+    """Who can connect."""
+    if settings.listen.loopback:
+        return Door.LOCAL
+    return Door.OPEN if settings.insecure_no_auth else Door.SHUT
 
 
 def target_is_here(settings: Settings) -> bool:
@@ -117,17 +130,22 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
     Raises StartupError where it cannot start. Any other exception means that a part of the engine died.
     """
-    key = None if settings.api_key_file is None else read_api_key(settings.api_key_file)
+    given = None if settings.api_key_file is None else read_api_key(settings.api_key_file)
     clock = SystemClock()
     supervisor = Supervisor(os.environ, clock)
-    async with engine_of(settings, clock) as engine:
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(engine_of(settings, clock, given=given))
+        own = stack.enter_context(local_key(settings.db))
         await engine.start()
-        guard = Guard(settings.allowed_hosts, settings.allowed_origins, key)
+        check_exposure(settings, keys=engine.keyring.any)
+        engine.keyring.add_local(own)
+        guard = Guard(settings.allowed_hosts, settings.allowed_origins, engine.keyring, clock)
         app, quick = application(settings, engine, guard), settings.http_server == "quick"
         async with listening(app, settings.listen, quick=quick) as url:
             collector.settle()
             await _until_signalled(engine, supervisor, lambda: ready(url))
         await engine.settled()
+        await engine.keyring.write_down()
 
 
 async def _until_signalled(engine: Engine, supervisor: Supervisor, ready: Callable[[], None]) -> None:

@@ -108,13 +108,3 @@ def _check_together(settings: Settings) -> None:
 
 def _here(settings: Settings) -> bool:
     return settings.listen.loopback or settings.listen.host in ("0.0.0.0", "::")  # noqa: S104
-
-
-def check_exposure(settings: Settings) -> None:
-    """Raises ConfigError when others than this machine could connect and nothing asks them for a key."""
-    if settings.listen.loopback or settings.api_key_file is not None or settings.insecure_no_auth:
-        return
-    raise ConfigError(
-        f"listening on {settings.listen} lets other machines in: name a key with --api-key-file FILE, "
-        "or say --insecure-no-auth if everyone who can connect may use it"
-    )

@@ -1,7 +1,10 @@
 """A secret in a file of its own: only its owner can read it, and it fits into a header."""
 
 import os
+import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -41,3 +44,26 @@ def check_key(key: bytes, where: str, least: int, place: str = "") -> str:
 def _open_without_waiting(path: str, mode: int) -> int:
     # Opening a named pipe would else wait for its writer, and the start with it.
     return os.open(path, mode | os.O_NONBLOCK)
+
+
+def local_key_file(database: Path) -> Path:
+    """Where a running foreman leaves the key for commands of its own user on this machine."""
+    return database.with_name(f"{database.name}.key")
+
+
+@contextmanager
+def local_key(database: Path) -> Iterator[str]:
+    """A new key in that file for the time of the block. Raises ConfigError where it cannot be written."""
+    path, key = local_key_file(database), secrets.token_urlsafe(32)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"{key}\n")
+        part.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+    try:
+        yield key
+    finally:
+        path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from foreman.core.addresses import Address
+from foreman.core.errors import ConfigError
 from foreman.core.units import GIB, KIB, MIB, TIB
 from foreman.kinds import (
     BYTES,
@@ -62,9 +63,7 @@ class Settings:
 
     listen: Address = field(
         default=Address("127.0.0.1", 11435),
-        metadata=_of(
-            LISTEN, "Where clients connect. Port 0 picks a free one. Beyond this machine only with api_key_file."
-        ),
+        metadata=_of(LISTEN, "Where clients connect. Port 0 picks a free one. Beyond this machine only with a key."),
     )
     target: str = field(
         default="http://127.0.0.1:11434",
@@ -238,7 +237,7 @@ class Settings:
         default=None,
         metadata=_of(
             OPTIONAL_PATH,
-            "A file with mode 0600 whose first line is the key every client must send (Bearer or x-api-key).",
+            "A file with mode 0600 whose first line is a key that may everything, beside those of `foreman keys`.",
         ),
     )
     insecure_no_auth: bool = field(
@@ -288,3 +287,13 @@ class Setting:
 
 
 SETTINGS: Final = tuple(Setting(item.name, item.metadata["setting"]) for item in fields(Settings) if item.metadata)
+
+
+def check_exposure(settings: Settings, *, keys: bool) -> None:
+    """Raises ConfigError when others than this machine could connect and nobody is asked for a key."""
+    if settings.listen.loopback or keys or settings.insecure_no_auth:
+        return
+    raise ConfigError(
+        f"listening on {settings.listen} lets other machines in: make a key first with `foreman keys create`, "
+        "or say `foreman serve --insecure-no-auth` if everyone who can connect may use it"
+    )

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from foreman.config import Configured, check_exposure, load
+from foreman.config import Configured, load
 from foreman.core.addresses import Address
 from foreman.core.errors import ConfigError
 from foreman.core.units import GIB, MIB
-from foreman.settings import SETTINGS, Settings, default_db
+from foreman.settings import SETTINGS, Settings, check_exposure, default_db
 
 # The names and defaults that users were promised; a change here is a change for them.
 PROMISED: dict[str, object] = {
@@ -298,12 +298,12 @@ def test_the_same_port_elsewhere_is_a_target(home: dict[str, str]) -> None:
 
 
 def test_loopback_needs_no_key() -> None:
-    check_exposure(Settings(listen=Address("::1", 1)))
+    check_exposure(Settings(listen=Address("::1", 1)), keys=False)
 
 
 def test_listening_to_others_needs_a_key_or_a_loud_word() -> None:
     open_to_all = Settings(listen=Address("0.0.0.0", 1))
-    with pytest.raises(ConfigError, match=r"0\.0\.0\.0:1 .*--api-key-file FILE, or .*--insecure-no-auth"):
-        check_exposure(open_to_all)
-    check_exposure(dataclasses.replace(open_to_all, insecure_no_auth=True))
-    check_exposure(dataclasses.replace(open_to_all, api_key_file=Path("key")))
+    with pytest.raises(ConfigError, match=r"0\.0\.0\.0:1 .*`foreman keys create`, or .*--insecure-no-auth"):
+        check_exposure(open_to_all, keys=False)
+    check_exposure(dataclasses.replace(open_to_all, insecure_no_auth=True), keys=False)
+    check_exposure(open_to_all, keys=True)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -22,10 +23,11 @@ from foreman.cli.terminal import Piece, paint, printable, screen_columns, wants_
 from foreman.cli.top import top
 from foreman.cli.watch import Watch, exit_status
 from foreman.config import URL_ENV, Configured
+from foreman.core.addresses import Address
 from foreman.core.diagnosis import Level
 from foreman.core.errors import ConfigError, Refused
 from foreman.core.pulls import PullRequest
-from foreman.keyfile import read_api_key
+from foreman.keyfile import local_key_file, read_api_key
 from foreman.settings import Settings
 
 PAGE: Final = 500
@@ -73,11 +75,19 @@ def run(ask: Ask, configured: Configured, environ: Mapping[str, str] = os.enviro
 def address(named: str | None, configured: Configured, environ: Mapping[str, str]) -> tuple[str, str | None]:
     """Where foreman is, and the key it asks for. Raises ConfigError."""
     settings = configured.settings
-    key = None if settings.api_key_file is None else read_api_key(settings.api_key_file)
     url = named or environ.get(URL_ENV) or settings.listen.url
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"the URL of foreman must begin with http:// or https://, not {url!r}")
-    return url, key
+    own = local_key_file(settings.db)
+    if settings.api_key_file is not None:
+        return url, read_api_key(settings.api_key_file)
+    # It is told to nobody but a foreman on this machine.
+    return url, read_api_key(own) if _is_here(url) and own.exists() else None
+
+
+def _is_here(url: str) -> bool:
+    parts = urlsplit(url)
+    return Address(parts.hostname or "", parts.port or 0).loopback
 
 
 async def _run(ask: Ask, url: str, key: str | None, output: Output, settings: Settings) -> int:
@@ -235,7 +245,7 @@ async def _pause(ask: Ask, api: Api, output: Output) -> int:
     if ask.as_json:
         output.json(queue)
     else:
-        running = [job["id"] for lane in queue["lanes"].values() for job in lane["running"]]
+        running = [job["id"] for lane in queue["lanes"].values() for job in lane["running"] if "id" in job]
         ends = f"; job {', '.join(running)} ends as always" if running else ""
         output.say(f"the queue is paused{ends}")
     return 0

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 
 from foreman import __version__
 from foreman.cli.client_flags import ASKING, Ask, add_commands, asked
+from foreman.cli.key_flags import KEYS, KeysAsk, add_keys, to_keys
 from foreman.cli.run_flags import RUN, RunAsk, add_run, split, to_run
 from foreman.config import did_you_mean
 from foreman.core.errors import ConfigError
@@ -32,6 +33,7 @@ class CommandLine:
     ask: Ask | None = None
     run: RunAsk | None = None
     file: Path | None = None
+    keys: KeysAsk | None = None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,6 +63,7 @@ def parse(argv: Sequence[str]) -> CommandLine:
         ask=asked(given) if given["command"] in ASKING else None,
         run=to_run(given, program) if given["command"] == RUN else None,
         file=given.get("file"),
+        keys=to_keys(given) if given["command"] in KEYS else None,
     )
 
 
@@ -84,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
 
     add_commands(commands, _command)
     add_run(commands, _command)
+    add_keys(commands, _command, lambda parser: _add_settings(parser, ("db",)))
 
     backup = _command(commands, "backup", "backup", "write a copy of the database, also while foreman runs")
     backup.add_argument("file", type=Path, metavar="FILE", help="a file that is not there yet")

@@ -89,7 +89,16 @@ def _delayed(job: Json) -> str:
 
 
 def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cell]:
-    return (job["id"], job["lane"], name_of(job), why, starts, age(job["created_at"], now), job["client"] or "-")
+    # Jobs of other keys have no id here.
+    return (
+        job.get("id", "-"),
+        job["lane"],
+        name_of(job),
+        why,
+        starts,
+        age(job["created_at"], now),
+        job["client"] or "-",
+    )
 
 
 def reason(job: Json) -> str:

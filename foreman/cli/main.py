@@ -11,7 +11,7 @@ from typing import Final
 
 from foreman.cli import flags
 from foreman.cli.config_show import show
-from foreman.config import check_exposure, load
+from foreman.config import load
 from foreman.core.errors import ConfigError, NotReached, Refused, StartupError
 from foreman.log import escape
 
@@ -55,11 +55,14 @@ def _run(line: flags.CommandLine) -> int:
         from foreman.cli.ask import run as ask
 
         return ask(line.ask, configured)
+    if line.keys is not None:
+        from foreman.cli.keys import run as run_keys
+
+        return run_keys(line.keys, configured)
     if line.run is not None:
         from foreman.cli.run import run as run_command
 
         return run_command(line.run, configured)
-    check_exposure(configured.settings)
     from foreman.engine import collector
 
     with collector.resting():

@@ -48,7 +48,8 @@ class View:
         if self.seen is None:
             return []
         running = [job for lane in self.seen.queue["lanes"].values() for job in lane["running"]]
-        return [job["id"] for job in (*running, *self.seen.queue["waiting"][:WAITING], *self.seen.queue["delayed"])]
+        shown = (*running, *self.seen.queue["waiting"][:WAITING], *self.seen.queue["delayed"])
+        return [job["id"] for job in shown if "id" in job]  # jobs of other keys have none
 
     def move(self, by: int) -> None:
         jobs = self.jobs()

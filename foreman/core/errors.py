@@ -49,6 +49,10 @@ class StoreUnusable(StartupError):
     code = "store_unusable"
 
 
+class StoreInUse(StoreUnusable):
+    """Another foreman has it."""
+
+
 class NotReached(StartupError):
     """No foreman answers where a command looks for it."""
 
@@ -99,6 +103,26 @@ class OriginRefused(RequestError):
 
 class KeyRefused(RequestError):
     code = "key_refused"
+
+
+class ScopeMissing(RequestError):
+    """The key is right and may not do this."""
+
+    code = "scope_missing"
+
+
+class TooManyFailures(RequestError):
+    """Wrong keys, again and again. `wait` is seconds."""
+
+    code = "too_many_failures"
+
+    def __init__(self, message: str, wait: int = 60) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+class KeyNotFound(RequestError):
+    code = "key_not_found"
 
 
 class NotAllowed(RequestError):

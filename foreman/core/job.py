@@ -111,7 +111,8 @@ class Stats:
 class NewJob:
     """A job before it is stored. Times are unix milliseconds; `retry_of` is the id of the job this one repeats.
 
-    `override` is `gate` for a job that the gate neither holds nor refuses.
+    `override` is `gate` for a job that the gate neither holds nor refuses. `key_id` says with which key it was asked
+    for, and is empty where it was without one.
     """
 
     id: str
@@ -128,6 +129,7 @@ class NewJob:
     req_hash: bytes | None = None
     retry_of: str | None = None
     override: str | None = None
+    key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ class Job:
     kept: bool = False
     idem_key: str | None = None
     override: str | None = None
+    key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class Submission:
     lane: Lane = Lane.LOCAL
     model: str = ""
     override: str | None = None
+    key_id: str = ""
     once: bool = False
 
 

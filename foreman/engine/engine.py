@@ -28,6 +28,7 @@ from foreman.engine.forecast import Forecast
 from foreman.engine.gate import Gate
 from foreman.engine.held import Held
 from foreman.engine.intake import Intake, Ticket
+from foreman.engine.keyring import Keyring
 from foreman.engine.lag import Lag
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.overrides import Overrides
@@ -68,6 +69,7 @@ class Engine:
         limits: Limits,
         rules: Rules,
         upstreams: Upstreams | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
         self.store = store
         self.target = target
@@ -98,6 +100,7 @@ class Engine:
         self.forecast = Forecast(store, jobs, clock, self._preferred)
         self.events = Events(millis(clock))
         jobs.changed = gate.changed = self._changed
+        self.keyring = keyring or Keyring(store, clock)
         self.started_at = clock.time()
         poller.came_back = jobs.lanes.wake
         jobs.lanes.open_keys = self._open_keys
@@ -136,6 +139,7 @@ class Engine:
         self._settlement.history = self.forecast.history = History(await self.store.samples())
         self._executor.paused = await self.store.paused()
         await self.gate.headroom.start()
+        await self.keyring.start()
         if self.jobs.waiting:
             log_event(
                 log,
@@ -201,7 +205,15 @@ class Engine:
             raise JobFinished(f"job {job_id} was a slot: ask for another with POST {slots.PATH}")
         key, mode, lane, override = job.load_key, Mode.DETACHED, job.lane, override or job.override
         again = Submission(
-            payload, key, job.client, mode, retry_of=job_id, lane=lane, model=job.model, override=override
+            payload,
+            key,
+            job.client,
+            mode,
+            retry_of=job_id,
+            lane=lane,
+            model=job.model,
+            override=override,
+            key_id=job.key_id,
         )
         (live,) = await self.submit_many([again])
         return live
@@ -274,6 +286,7 @@ class Engine:
                 model=live.model,
                 path=live.path,
                 client=live.client,
+                key=live.key_id or None,
                 waited_ms=millis(self.clock) - live.created_at,
                 outcome=JobState.CANCELLED,
             )
@@ -376,6 +389,7 @@ class Engine:
             try:
                 while await self.store.prune(before, self._rules.retention_bytes):
                     pass
+                await self.keyring.write_down()
             except (StorageFull, StorageFailed) as error:
                 log_event(log, logging.WARNING, "prune_failed", "old jobs could not be deleted", error=error)
             await self.clock.wait(pause, RETENTION_SECONDS)

@@ -175,7 +175,7 @@ class Intake:
         """The living job that this request made when it was sent before. Where it has a key, the key alone decides."""
         if not submission.again or submission.idem_key is not None:
             return None
-        twin = self._jobs.twin(submission.client, submission.key, submission.hash)
+        twin = self._jobs.twin(submission.key_id, submission.client, submission.key, submission.hash)
         return None if twin is None or twin.cancelled or twin.relay.finished else twin
 
     def _check_room(self, count: int) -> None:
@@ -201,6 +201,7 @@ class Intake:
             retry_of=new.retry_of,
             lane=new.lane,
             override=new.override,
+            key_id=new.key_id,
         )
         return job, Live(
             id=job.id,
@@ -213,6 +214,7 @@ class Intake:
             mode=new.mode,
             lane=new.lane,
             override=new.override,
+            key_id=new.key_id,
             hash=new.hash,
             trace=trace_of(new.payload.headers),
         )

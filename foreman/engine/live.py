@@ -39,6 +39,7 @@ class Live:
     number: int = 0  # of the try under way, or of the last one
     override: str | None = None  # `gate`: neither held nor refused
     trace: str | None = None  # the trace that its request belongs to, as far as it was looked at
+    key_id: str = ""
     hash: bytes | None = None  # of its request, where that may come again
     state: JobState = JobState.QUEUED
     loading: bool = False  # its model is being loaded right now
@@ -61,7 +62,7 @@ class LiveJobs:
     def __init__(self, budget: Budget, slots: Slots = TAKING_TURNS) -> None:
         self._budget = budget
         self._by_id: dict[str, Live] = {}
-        self._by_request: dict[tuple[str, bytes | str], Live] = {}
+        self._by_request: dict[tuple[str, str, bytes | str], Live] = {}
         self.changed: Callable[[Live], None] = lambda _: None
         self.lanes = Lanes(slots)
         self._running: dict[Lane, dict[Live, None]] = {lane: {} for lane in Lane}
@@ -113,16 +114,16 @@ class LiveJobs:
         """It is on its way to the store. It must be known before it is there: the worker may be told first."""
         self._by_id[live.id] = live
         if live.hash is not None:
-            self._by_request[_asked(live.client, live.key, live.hash)] = live
+            self._by_request[_asked(live.key_id, live.client, live.key, live.hash)] = live
 
     def refused(self, live: Live) -> None:
         """The store did not take it."""
         self.let_go(live)
         self._drop(live)
 
-    def twin(self, client: str, key: LoadKey, request: bytes | None) -> Live | None:
-        """The living job that came of the same request of the same client, or for upkeep of any client."""
-        live = None if request is None else self._by_request.get(_asked(client, key, request))
+    def twin(self, key_id: str, client: str, key: LoadKey, request: bytes | None) -> Live | None:
+        """The living job of a key that came of the same request of the same client, or for upkeep of any client."""
+        live = None if request is None else self._by_request.get(_asked(key_id, client, key, request))
         return None if live is None or live.hash != request else live
 
     def adopt(self, job: Job, request: bytes | None = None) -> Live:
@@ -133,7 +134,7 @@ class LiveJobs:
         relay, path = self.relay(), job.path
         live = Live(job.id, job.model, job.load_key, path, job.client, relay, job.created_at, job.mode, job.lane)
         live.seq, live.attempts, live.state, live.hash = job.seq, job.attempts, job.state, request
-        live.override = job.override
+        live.override, live.key_id = job.override, job.key_id
         self.expect(live)
         return live
 
@@ -232,11 +233,12 @@ class LiveJobs:
         self._by_id.pop(live.id, None)
         if live.hash is None:
             return
-        request = _asked(live.client, live.key, live.hash)
+        request = _asked(live.key_id, live.client, live.key, live.hash)
         if self._by_request.get(request) is live:
             del self._by_request[request]
 
 
-def _asked(client: str, key: LoadKey, request: bytes) -> tuple[str, bytes | str]:
-    """Where a request is found that may come again. Upkeep is everybody's, and counts as what was asked last of it."""
-    return ("", str(key)) if is_upkeep(key.model) else (client, request)
+def _asked(key_id: str, client: str, key: LoadKey, request: bytes) -> tuple[str, str, bytes | str]:
+    """Where a request is found that may come again. Upkeep is that of everybody with this key, and counts as what was
+    asked last of it."""
+    return (key_id, "", str(key)) if is_upkeep(key.model) else (key_id, client, request)

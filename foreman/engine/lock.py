@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from foreman.core.errors import StoreUnusable
+from foreman.core.errors import StoreInUse, StoreUnusable
 
 
 @contextmanager
@@ -36,6 +36,6 @@ def _lock(descriptor: int, database: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        raise StoreUnusable(f"the database {database} is in use by another foreman (pid {holder})") from error
+        raise StoreInUse(f"the database {database} is in use by another foreman (pid {holder})") from error
     except OSError as error:
         raise StoreUnusable(f"the database {database} is on a file system without locks: {error.strerror}") from error

@@ -127,6 +127,7 @@ def _log_finished(live: Live, attempt: Try, outcome: Outcome, finished: Finished
         model=live.model,
         path=live.path,
         client=live.client,
+        key=live.key_id or None,
         waited_ms=stats.waited_ms,
         load_ms=stats.load_ms,
         first_byte_ms=stats.first_byte_ms,

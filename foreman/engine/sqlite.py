@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 import aiosqlite
 
+from foreman.core.access import Key, Usage
 from foreman.core.errors import StorageFailed, StoreUnusable
 from foreman.core.estimate import KEPT_SAMPLES, Sample
 from foreman.core.headroom import LoadSeen
@@ -23,7 +24,7 @@ from foreman.core.job import Answer, Chosen, Claim, HandBack, Job, JobState, Loa
 from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
 from foreman.core.upstreams import MARK
-from foreman.engine import database, marks, statements, steps
+from foreman.engine import database, key_steps, marks, statements, steps
 from foreman.engine.store import Attempt, Finished, JobFilter, StoreUsage, Submitted
 from foreman.engine.writer import Writer
 
@@ -148,6 +149,24 @@ class SqliteStore:
 
     async def keep_forecast(self, loaded: LoadSeen) -> None:
         await self._writer.run(partial(steps.keep_forecast, loaded=loaded), durable=False)
+
+    async def keys(self) -> Sequence[Key]:
+        return [key_steps.key_of(row) for row in await self._read(statements.KEYS)]
+
+    async def keep_key(self, key: Key) -> None:
+        await self._writer.run(partial(key_steps.keep_key, key=key))
+
+    async def revoke_key(self, key_id: str, at: int) -> None:
+        await self._writer.run(partial(key_steps.revoke_key, key_id=key_id, at=at))
+
+    async def forget_key(self, key_id: str) -> None:
+        await self._writer.run(partial(key_steps.forget_key, key_id=key_id))
+
+    async def note_use(self, used: Mapping[str, int]) -> None:
+        await self._writer.run(partial(key_steps.note_use, used=used), durable=False)
+
+    async def usage_of_keys(self) -> Mapping[str, Usage]:
+        return {key_id: Usage(*figures) for key_id, *figures in await self._read(statements.USAGE)}
 
     async def forecasts(self, limit: int) -> Sequence[LoadSeen]:
         return [LoadSeen(*row) for row in await self._read(statements.FORECASTS, limit)]

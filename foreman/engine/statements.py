@@ -13,7 +13,7 @@ from foreman.core.job import JobState
 COLUMNS: Final = (
     "seq, id, state, lane, model, load_key, path, mode, client, attempts, max_attempts, not_before, "
     "cancel_requested, created_at, claimed_at, first_byte_at, finished_at, status, error_code, error, crashes, stats, "
-    "retry_of, kept, idem_key, override"
+    "retry_of, kept, idem_key, override, key_id"
 )
 
 # What is run for every job has no RETURNING, for that builds a table in memory each time. Where it fires a trigger, or
@@ -21,14 +21,14 @@ COLUMNS: Final = (
 # is rolled back as a whole.
 SUBMIT: Final = """
 INSERT INTO jobs (id, lane, model, load_key, path, mode, client, idem_key, req_hash, max_attempts, not_before,
-                  created_at, retry_of, override, bytes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (client, idem_key) WHERE idem_key IS NOT NULL DO NOTHING"""
+                  created_at, retry_of, override, key_id, bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (key_id, client, idem_key) WHERE idem_key IS NOT NULL DO NOTHING"""
 SUBMIT_CLAIMED: Final = """
 INSERT INTO jobs (id, lane, model, load_key, path, mode, client, idem_key, req_hash, max_attempts, not_before,
-                  created_at, retry_of, override, bytes, state, attempts, tries, claimed_at, owner)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'loading', 1, 1, ?, ?)"""
-SAME_KEY: Final = f"SELECT req_hash IS ?, {COLUMNS} FROM jobs WHERE client=? AND idem_key=?"  # noqa: S608 constants only
+                  created_at, retry_of, override, key_id, bytes, state, attempts, tries, claimed_at, owner)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'loading', 1, 1, ?, ?)"""
+SAME_KEY: Final = f"SELECT req_hash IS ?, {COLUMNS} FROM jobs WHERE key_id=? AND client=? AND idem_key=?"  # noqa: S608 constants only
 KEEP_PAYLOAD: Final = "INSERT INTO payloads (seq, headers, enc, body) VALUES (?, ?, 0, ?)"
 
 PROMOTE: Final = """
@@ -185,7 +185,29 @@ OLDEST_FINISHED: Final = """
 SELECT seq, finished_at, bytes FROM jobs WHERE finished_at IS NOT NULL AND kept=0
 ORDER BY finished_at, seq LIMIT ?"""
 FORGET: Final = "DELETE FROM jobs WHERE seq IN (SELECT value FROM json_each(?))"
-FORGET_ONE: Final = "DELETE FROM jobs WHERE id=? AND finished_at IS NOT NULL"
+FINISHED_SEQ: Final = "SELECT seq FROM jobs WHERE id=? AND finished_at IS NOT NULL"
+
+_SPENT: Final = """
+key_id, count(*) AS jobs, coalesce(sum(json_extract(stats, '$.prompt_tokens')), 0) AS prompt_tokens,
+  coalesce(sum(json_extract(stats, '$.output_tokens')), 0) AS output_tokens,
+  coalesce(sum(json_extract(stats, '$.total_ms')), 0) AS busy_ms FROM jobs"""
+# What is told of a key stays told when its jobs are deleted.
+SPEND: Final = f"""
+UPDATE keys SET jobs=keys.jobs+gone.jobs, prompt_tokens=keys.prompt_tokens+gone.prompt_tokens,
+  output_tokens=keys.output_tokens+gone.output_tokens, busy_ms=keys.busy_ms+gone.busy_ms
+FROM (SELECT {_SPENT} WHERE seq IN (SELECT value FROM json_each(?)) AND key_id<>'' GROUP BY key_id) AS gone
+WHERE keys.id=gone.key_id"""  # noqa: S608 constants only
+USAGE: Final = f"""
+SELECT id, keys.jobs+coalesce(now.jobs, 0), keys.prompt_tokens+coalesce(now.prompt_tokens, 0),
+  keys.output_tokens+coalesce(now.output_tokens, 0), keys.busy_ms+coalesce(now.busy_ms, 0)
+FROM keys LEFT JOIN (SELECT {_SPENT} INDEXED BY jobs_by_key
+  WHERE key_id<>'' AND finished_at IS NOT NULL GROUP BY key_id) AS now ON now.key_id=keys.id"""  # noqa: S608 constants only
+KEYS: Final = """
+SELECT id, digest, scopes, label, created_at, expires_at, revoked_at, last_used_at FROM keys ORDER BY created_at, id"""
+KEEP_KEY: Final = "INSERT INTO keys (id, digest, scopes, label, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)"
+REVOKE_KEY: Final = "UPDATE keys SET revoked_at=? WHERE id=?"
+FORGET_KEY: Final = "DELETE FROM keys WHERE id=? AND revoked_at IS NOT NULL"
+NOTE_USE: Final = "UPDATE keys SET last_used_at=? WHERE id=?"
 
 PAUSE: Final = "INSERT INTO meta (name, value) VALUES ('paused', ?) ON CONFLICT DO NOTHING"
 RESUME: Final = "DELETE FROM meta WHERE name='paused'"
@@ -242,6 +264,11 @@ SELECT seq FROM jobs INDEXED BY jobs_by_model WHERE model=:model AND seq<:before
 _OF_STATE: Final = """
 SELECT seq FROM jobs INDEXED BY jobs_by_state WHERE state=:state{} AND seq<:before AND created_at>=:since
 AND (:client IS NULL OR client=:client) AND (:model IS NULL OR model=:model)"""
+LIST_OF_KEY: Final = _SHOWN.format("""
+SELECT seq FROM jobs INDEXED BY jobs_by_key
+WHERE key_id<>'' AND key_id=:key_id AND seq<:before AND created_at>=:since
+AND (:client IS NULL OR client=:client) AND (:model IS NULL OR model=:model)
+AND state IN (:state0, :state1, :state2, :state3, :state4, :state5)""")
 LIST_OF_STATES: Final = _SHOWN.format(" UNION ALL ".join(map(_OF_STATE.format, range(len(JobState)))))
 
 WAITING: Final = """

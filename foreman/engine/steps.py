@@ -57,8 +57,8 @@ Row = tuple[Any, ...]
 def job_of(row: Row) -> Job:
     """A Job from a row of sql.COLUMNS."""
     seq, id_, state, lane, model, load_key, path, mode, *rest = row
-    client, attempts, max_attempts, not_before, cancel, *told, stats, retry_of, kept, idem_key, override = rest
-    tail: list[Any] = [*told, _stats(stats), retry_of, bool(kept), idem_key, override]
+    client, attempts, max_attempts, not_before, cancel, *told, stats, retry_of, kept, idem_key, override, key_id = rest
+    tail: list[Any] = [*told, _stats(stats), retry_of, bool(kept), idem_key, override, key_id]
     return Job(
         seq, id_, JobState(state), Lane(lane), model, LoadKey.parse(load_key), path, Mode(mode),
         client, attempts, max_attempts, not_before, bool(cancel), *tail,
@@ -96,6 +96,8 @@ def search(wanted: JobFilter, limit: int) -> tuple[str, dict[str, Any]]:
         "before": _LAST if wanted.before is None else wanted.before,
         **{f"state{n}": state for n, state in enumerate(states)},
     }  # fmt: skip
+    if wanted.key_id is not None:
+        return sql.LIST_OF_KEY, {**values, "key_id": wanted.key_id}
     if wanted.states or (wanted.client is None and wanted.model is None):
         return sql.LIST_OF_STATES, values
     return sql.LIST_OF_MODEL if wanted.client is None else sql.LIST_OF_CLIENT, values
@@ -108,7 +110,7 @@ def submit(db: sqlite3.Connection, job: NewJob) -> Submitted:
         seq = inserted(cursor)
         db.execute(sql.KEEP_PAYLOAD, (seq, headers, job.payload.body))
         return Submitted(seq)
-    ((same, *row),) = db.execute(sql.SAME_KEY, (job.req_hash, job.client, job.idem_key)).fetchall()
+    ((same, *row),) = db.execute(sql.SAME_KEY, (job.req_hash, job.key_id, job.client, job.idem_key)).fetchall()
     existing = job_of(tuple(row))
     return Submitted(existing.seq, existing, bool(same))
 
@@ -134,7 +136,7 @@ def submit_many(db: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[int]:
 def _row(job: NewJob, headers: str) -> Row:
     return (
         job.id, job.lane, job.model, str(job.load_key), job.payload.path, job.mode, job.client, job.idem_key,
-        job.req_hash, job.max_attempts, job.not_before, job.created_at, job.retry_of, job.override,
+        job.req_hash, job.max_attempts, job.not_before, job.created_at, job.retry_of, job.override, job.key_id,
         len(headers) + len(job.payload.body),
     )  # fmt: skip
 
@@ -332,7 +334,11 @@ def recover(db: sqlite3.Connection, owner: str, now: int, drop_attached: bool) -
 
 
 def forget(db: sqlite3.Connection, id_: str) -> bool:
-    return db.execute(sql.FORGET_ONE, (id_,)).rowcount > 0
+    for (seq,) in db.execute(sql.FINISHED_SEQ, (id_,)).fetchall():
+        db.execute(sql.SPEND, (json.dumps([seq]),))
+        db.execute(sql.FORGET, (json.dumps([seq]),))
+        return True
+    return False
 
 
 def set_paused(db: sqlite3.Connection, paused: bool, at: int) -> None:
@@ -353,6 +359,7 @@ def prune(db: sqlite3.Connection, before: int, excess: int, limit: int) -> int:
         gone.append(seq)
         freed += size
     if gone:
+        db.execute(sql.SPEND, (json.dumps(gone),))
         db.execute(sql.FORGET, (json.dumps(gone),))
     return len(gone)
 

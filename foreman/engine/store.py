@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from foreman.core.access import Key, Usage
 from foreman.core.estimate import Sample
 from foreman.core.headroom import LoadSeen
 from foreman.core.job import Answer, Chosen, Claim, HandBack, Job, JobState, NewJob, Next, Outcome, Payload
@@ -43,6 +44,7 @@ class JobFilter:
     client: str | None = None
     since: int | None = None
     before: int | None = None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,26 @@ class Store(Protocol):
 
     async def keep_forecast(self, loaded: LoadSeen) -> None:
         """Keep what a load took beside what was expected; the newest of each load key stay."""
+
+    async def keys(self) -> Sequence[Key]:
+        """All keys there ever were, the oldest first."""
+        ...
+
+    async def keep_key(self, key: Key) -> None: ...
+
+    async def revoke_key(self, key_id: str, at: int) -> None: ...
+
+    async def forget_key(self, key_id: str) -> None:
+        """Delete a revoked key. Its jobs stay."""
+        ...
+
+    async def note_use(self, used: Mapping[str, int]) -> None:
+        """When keys were last used, by their ids. Need not survive a power cut."""
+        ...
+
+    async def usage_of_keys(self) -> Mapping[str, Usage]:
+        """What was done for each key, in jobs that are gone too."""
+        ...
 
     async def forecasts(self, limit: int) -> Sequence[LoadSeen]:
         """What loads took, the newest first."""

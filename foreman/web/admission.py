@@ -46,6 +46,7 @@ class Inquiry:
     headers: MultiMapping[str]
     body: bytes
     client: str
+    key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,9 @@ async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admi
     if routed is not None:
         body = await apart(partial(bodies.set_model, body, routed.model), long=len(body) > bodies.LARGE)
         payload = Payload(path, request_headers(inquiry.headers), body)
-        submission = Submission(payload, routed.key, inquiry.client, lane=Lane.REMOTE, model=routed.shown)
+        submission = Submission(
+            payload, routed.key, inquiry.client, lane=Lane.REMOTE, model=routed.shown, key_id=inquiry.key_id
+        )
         return Admitted(submission, ollama.framing_asked(path, parsed))
     name = names.parse(parsed.model)  # (3)
     if not name.is_cloud and not await poller.knows(name):
@@ -96,7 +99,7 @@ async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admi
         body = await apart(partial(bodies.set_keep_alive, body, keep_alive), long=len(body) > bodies.LARGE)
     payload = Payload(path, request_headers(inquiry.headers), body)
     key, lane = ollama.load_key(name, path, parsed), poller.models.lane(name.canonical)
-    submission = Submission(payload, key, inquiry.client, lane=lane)
+    submission = Submission(payload, key, inquiry.client, lane=lane, key_id=inquiry.key_id)
     return Admitted(submission, ollama.framing_asked(path, parsed))  # (5)
 
 
@@ -106,9 +109,11 @@ def _upkeep(inquiry: Inquiry) -> Admitted | None:
     asked = pulls.read(inquiry.body) if path == PULL else creates.read(inquiry.body)
     if asked is None:
         return None
-    payload = Payload(path, request_headers(inquiry.headers), asked.body)
+    payload, key_id = Payload(path, request_headers(inquiry.headers), asked.body), inquiry.key_id
     request = request_hash(path, asked.identity)
-    submission = Submission(payload, asked.key, inquiry.client, hash=request, again=True, once=asked.once)
+    submission = Submission(
+        payload, asked.key, inquiry.client, hash=request, again=True, once=asked.once, key_id=key_id
+    )
     return Admitted(submission, Framing.NDJSON if asked.stream else Framing.WHOLE)
 
 

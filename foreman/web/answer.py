@@ -159,7 +159,7 @@ class Delivery:
         place = await self._engine.forecast.place(live) if live.state is JobState.QUEUED else None
         if place is None:
             return words
-        reason = why(self._engine, live.key, live.lane, live.override, place)
+        reason = why(self._engine, live.key, live.lane, live.override, place, key_id=live.key_id)
         words += f" position={place.position} reason={reason.word}"
         if reason.hold is not None:
             return f"{words} hold={reason.hold.cause}: {reason.text}"

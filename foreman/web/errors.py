@@ -30,11 +30,13 @@ STATUS: Final[dict[type[ForemanError], int]] = {
     errors.BadRequest: 400,
     errors.InvalidModelName: 400,
     errors.KeyRefused: 401,
+    errors.ScopeMissing: 403,
     errors.HostRefused: 403,
     errors.OriginRefused: 403,
     errors.ModelNotFound: 404,
     errors.NothingHere: 404,
     errors.JobNotFound: 404,
+    errors.KeyNotFound: 404,
     errors.NotAllowed: 405,
     errors.BodyStalled: 408,
     errors.JobFinished: 409,
@@ -44,6 +46,7 @@ STATUS: Final[dict[type[ForemanError], int]] = {
     errors.TooMany: 413,
     errors.BodyEncoded: 415,
     errors.OffsetBeyondEnd: 416,
+    errors.TooManyFailures: 429,
     errors.InternalError: 500,
     errors.TargetError: 502,
     errors.JobFailed: 502,
@@ -68,7 +71,18 @@ RETRY_AFTER: Final[dict[type[ForemanError], int]] = {
     errors.TargetSilent: 30,
 }
 
-OWN_PATHS: Final = ("/health", "/jobs", "/queue", "/slots", "/machine", "/events", "/openapi.json", "/metrics", "/ui")
+OWN_PATHS: Final = (
+    "/health",
+    "/jobs",
+    "/queue",
+    "/slots",
+    "/machine",
+    "/events",
+    "/openapi.json",
+    "/metrics",
+    "/ui",
+    "/keys",
+)
 
 
 def status_of(error: ForemanError) -> int:
@@ -96,7 +110,9 @@ def headers_of(error: ForemanError) -> dict[str, str]:
     wait = next((RETRY_AFTER[kind] for kind in type(error).__mro__ if kind in RETRY_AFTER), None)
     if wait is not None:
         headers["Retry-After"] = str(wait)
-    if isinstance(error, errors.KeyRefused):
+    if isinstance(error, errors.TooManyFailures):
+        headers["Retry-After"] = str(error.wait)
+    if isinstance(error, errors.KeyRefused | errors.TooManyFailures):
         headers["WWW-Authenticate"] = 'Bearer realm="foreman"'
     if isinstance(error, errors.IdempotencyConflict):
         headers[JOB_HEADER] = error.job_id

@@ -1,7 +1,6 @@
 """Jobs by their id: hand in, look, wait for, cancel, try again, keep, forget."""
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,26 +19,19 @@ from foreman.engine.store import JobFilter
 from foreman.web.admission import Inquiry, Unload, admitted
 from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
+from foreman.web.guard import CALLER
 from foreman.web.jobview import attempts_view, job_view
 from foreman.web.openapi_schemas import ARRAY_LIMIT, HANDED_OVER
+from foreman.web.own import check_may_manage, own_job
 from foreman.web.queued import IDEMPOTENCY_KEY, OVERRIDE, client_of, overriding, repeatable
 
 LIST_DEFAULT, LIST_LIMIT = 50, 500
 _JSON: Final = ("Content-Type", "application/json")
-_ID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
 def answer_json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     body = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
     return web.Response(status=status, headers=headers, body=body, content_type="application/json")
-
-
-def job_id(request: web.Request) -> str:
-    """The id in the path. Raises JobNotFound where it cannot be one."""
-    text = request.match_info["id"].upper()
-    if _ID.fullmatch(text) is None:
-        raise JobNotFound(f"there is no job {request.match_info['id'][:64]}")
-    return text
 
 
 async def submit(request: web.Request) -> web.Response:
@@ -79,6 +71,8 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
     path = entry.get("path")
     if path not in HANDED_OVER:
         raise BadRequest(f"{_field(where, 'path')} must be one of {', '.join(HANDED_OVER)}")
+    if path in upkeep.PATHS:
+        check_may_manage(request[CALLER])
     body = entry.get("body")
     if not isinstance(body, dict):
         raise BadRequest(f"{_field(where, 'body')} must be an object: the body of a request to {path}")
@@ -89,7 +83,7 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
     except orjson.JSONEncodeError:
         raise BadRequest(f"{_field(where, 'body')} is nested too deeply") from None
     headers = CIMultiDict((_JSON, *carried(request.headers.items())))
-    inquiry = Inquiry(path, headers, text, client_of(request.headers, request.remote))
+    inquiry = Inquiry(path, headers, text, client_of(request.headers, request.remote), request[CALLER].key_id)
     try:
         found = await admitted(inquiry, engine.poller, settings)
     except ForemanError as error:
@@ -146,6 +140,7 @@ async def listed(request: web.Request) -> web.Response:
         client=query.get("client"),
         since=_unix_ms("since", query["since"]) if "since" in query else None,
         before=None if after is None else _number(after, "after", 0, 1, 2**62),
+        key_id=None if request[CALLER].sees_all else request[CALLER].key_id,
     )
     jobs = await engine.store.list(wanted, limit + 1)
     page = jobs[:limit]
@@ -177,12 +172,12 @@ def _number(text: str | None, name: str, default: int, low: int, high: int) -> i
 
 
 async def shown(request: web.Request) -> web.Response:
-    return await one_job(request, job_id(request), 200)
+    return await one_job(request, await own_job(request), 200)
 
 
 async def cancelled(request: web.Request) -> web.Response:
     """Cancel, wherever the job stands; or with ?forget=true delete a finished one."""
-    engine, found = request.app[ENGINE], job_id(request)
+    engine, found = request.app[ENGINE], await own_job(request)
     forget = request.query.get("forget", "false")
     if forget not in ("true", "false"):
         raise BadRequest("forget must be true or false")
@@ -200,13 +195,16 @@ async def cancelled(request: web.Request) -> web.Response:
 async def retried(request: web.Request) -> web.Response:
     """The request of a failed or cancelled job again, as a new job."""
     override = checked_override(request.headers.get(OVERRIDE), OVERRIDE)
-    live = await request.app[ENGINE].retry(job_id(request), override)
+    engine, found = request.app[ENGINE], await own_job(request)
+    if upkeep.is_upkeep((await engine.job(found)).model):
+        check_may_manage(request[CALLER])
+    live = await engine.retry(found, override)
     return await one_job(request, live.id, 202, {"Location": f"/jobs/{live.id}", "X-Foreman-Job": live.id})
 
 
 async def kept(request: web.Request) -> web.Response:
     """PUT: the job stays when its time is over. DELETE: no longer."""
-    engine, found = request.app[ENGINE], job_id(request)
+    engine, found = request.app[ENGINE], await own_job(request)
     if not await engine.store.keep(found, request.method == "PUT"):
         raise JobNotFound(f"there is no job {found}")
     return await one_job(request, found, 200)

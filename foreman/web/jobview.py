@@ -33,7 +33,10 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
     live = engine.jobs.get(job.id)
     state = live.state if live is not None else job.state
     queued = state is JobState.QUEUED
-    reason = why(engine, job.load_key, job.lane, job.override, outlook, delayed=job.not_before > 0) if queued else Why()
+    reason = Why()
+    if queued:
+        delayed = job.not_before > 0
+        reason = why(engine, job.load_key, job.lane, job.override, outlook, delayed=delayed, key_id=job.key_id)
     hold, slowdown = reason.hold, reason.slowdown
     stands = engine.paused or hold is not None or reason.word == REMOTE_PAUSED
     return {
@@ -48,6 +51,7 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
         "path": job.path.partition("?")[0],
         "mode": live.mode if live is not None else job.mode,
         "client": job.client,
+        "key": job.key_id or None,
         "position": outlook.position if queued and outlook else None,
         "reason": reason.word,
         "why": reason.text,
@@ -118,6 +122,7 @@ def change_view(event: Event) -> dict[str, object]:
         "path": live.path.partition("?")[0],
         "mode": event.mode,
         "client": live.client,
+        "key": live.key_id or None,
         "attempts": event.attempts,
         "created_at": moment(live.created_at),
         "output_bytes": event.output_bytes,

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from foreman.core.access import Caller
 from foreman.core.gate import (
     CAUTIOUS,
     Admit,
@@ -22,9 +23,11 @@ from foreman.core.slots import is_slot, label_of
 from foreman.core.units import gigabytes
 from foreman.engine.engine import Engine
 from foreman.web.app_keys import ENGINE, SETTINGS
+from foreman.web.guard import CALLER
 from foreman.web.jobs import answer_json
 from foreman.web.jobview import hold_view, job_view, moment
 from foreman.web.lanes import lanes_view
+from foreman.web.own import told
 from foreman.web.status import runner_view
 
 # So many past loads are told.
@@ -36,7 +39,7 @@ async def machine(request: web.Request) -> web.Response:
     readings = await engine.gate.machine.readings()
     if engine.poller.reachable is not False:
         await engine.poller.look()
-    lanes = await _lanes(engine, readings)
+    lanes = await _lanes(engine, readings, request[CALLER])
     view = {
         "gate": {"setting": settings.gate, "on": engine.gate.on},
         "readings": readings_view(readings),
@@ -82,24 +85,26 @@ def thresholds_view(thresholds: Thresholds, programs: tuple[str, ...]) -> dict[s
     }
 
 
-async def _lanes(engine: Engine, readings: Readings) -> dict[str, dict[str, object]]:
+async def _lanes(engine: Engine, readings: Readings, caller: Caller) -> dict[str, dict[str, object]]:
     """What runs in each lane, how much waits, and the forecast for the first of it."""
     order = await engine.forecast.order()
     heads = {lane: next((outlook.seq for outlook in order if outlook.lane is lane), None) for lane in Lane}
     running = engine.jobs.running
     stored = await engine.store.by_seq([*(seq for seq in heads.values() if seq), *(live.seq for live in running)])
-    views = {live.seq: job_view(stored[live.seq], engine) for live in running if live.seq in stored}
+    known = [stored[live.seq] for live in running if live.seq in stored]
+    views = {job.seq: told(job_view(job, engine), job.key_id, caller) for job in known}
     shown = lanes_view(engine, order, lambda live: views.get(live.seq))
     for lane, seq in heads.items():
         job = stored.get(seq or 0)
-        shown[lane.value]["next"] = None if job is None else await _next(engine, job, readings)
+        shown[lane.value]["next"] = None if job is None else await _next(engine, job, readings, caller)
     return shown
 
 
-async def _next(engine: Engine, job: Job, readings: Readings) -> dict[str, object]:
+async def _next(engine: Engine, job: Job, readings: Readings, caller: Caller) -> dict[str, object]:
     """What the start of a job needs, and what the machine says to it now."""
     key, name = str(job.load_key), label_of(job.model) if is_slot(job.model) else job.model
-    found: dict[str, object] = {"job": job.id, "load_key": key, "needed": None, "there": None, "basis": None}
+    own = job.id if caller.sees(job.key_id) else None
+    found: dict[str, object] = {"job": own, "load_key": key, "needed": None, "there": None, "basis": None}
     if job.lane is not Lane.LOCAL or not engine.gate.is_heavy(key):
         return {**found, "verdict": "admit", "text": f"next: {name} needs no load: may start"}
     if job.override is not None:

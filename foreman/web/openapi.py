@@ -11,14 +11,15 @@ from aiohttp import web
 
 from foreman import __version__
 from foreman.core.job import JobState
+from foreman.web.openapi_keys import KEY_ID
 from foreman.web.openapi_schemas import ARRAY_LIMIT, SCHEMAS
 from foreman.web.openapi_shapes import ID, Schema, array, ref
 
 PROBLEMS: Final = {
     400: "something in the request is wrong; the detail names it",
     401: "a key is needed",
-    403: "this host name or origin is not allowed",
-    404: "there is no such job",
+    403: "this host name or origin is not allowed, or the key lacks a scope, which the detail names",
+    404: "there is no such job, or no such key, or it is somebody else's",
     405: "this route takes other methods",
     408: "the body stopped arriving",
     409: "the job is finished, or not finished, or the key was used for another request",
@@ -26,11 +27,12 @@ PROBLEMS: Final = {
     413: "too large, or too many",
     415: "the body's encoding is not read here",
     416: "beyond the end of the answer",
+    429: "too many wrong keys came from this address",
     502: "the job failed and left no answer",
     503: "nothing is accepted right now: the queue is full, foreman stops, or the database takes no writes",
     507: "the disk is full, or this needs more than the machine has",
 }
-ALWAYS: Final = (401, 403)
+ALWAYS: Final = (401, 403, 429)
 WRITES: Final = (503, 507)
 
 
@@ -146,7 +148,7 @@ _READING: Final = _operation(
     ],
 )
 for _status, _answer in _READING["responses"].items():
-    if _status[0] in "45" and _status not in ("401", "403"):
+    if _status[0] in "45" and int(_status) not in ALWAYS:
         _answer["content"]["*/*"] = {}
 
 PATHS: Final[dict[str, dict[str, Any]]] = {
@@ -347,7 +349,8 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
     "/events": {
         "get": _operation(
             "follow_events",
-            "A snapshot of the queue (event `snapshot`), then every change of a job (event `job`), without an end",
+            "A snapshot of the queue (event `snapshot`), then every change of a job (event `job`), without an end; "
+            "of jobs of other keys only counts (event `others`)",
             {
                 200: {
                     "description": "server-sent events",
@@ -357,6 +360,64 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             400,
             parameters=[_in("header", "Last-Event-ID", _NUMBER, "go on behind this one, as far back as is kept")],
         )
+    },
+    "/keys": {
+        "get": _operation("list_keys", "All keys, and what was done with each", {200: _json(ref("Keys"), "the keys")}),
+        "post": _operation(
+            "create_key",
+            "Make a key",
+            {201: _json(ref("CreatedKey"), "it opens from now on, and is told this once")},
+            400,
+            408,
+            413,
+            *WRITES,
+            requestBody={"content": {"application/json": {"schema": ref("NewKey")}}},
+        ),
+    },
+    "/keys/{id}": {
+        "parameters": [_in("path", "id", KEY_ID, "of the key", required=True)],
+        "delete": _operation(
+            "revoke_key",
+            "Have a key open nothing any more; or delete one that was revoked",
+            {200: _json(ref("Key"), "it is revoked"), 204: {"description": "it is forgotten"}},
+            400,
+            404,
+            *WRITES,
+            parameters=[
+                _in(
+                    "query",
+                    "forget",
+                    {"type": "string", "enum": ["true", "false"], "default": "false"},
+                    "delete a revoked key; its jobs stay",
+                )
+            ],
+        ),
+    },
+    "/ui/session": {
+        "get": _operation(
+            "show_session",
+            "Whether the live page needs a key, and what it may do",
+            {200: _json(ref("Session"), "as things are")},
+            security=[{}],
+        ),
+        "post": _operation(
+            "begin_session",
+            "Show a key, get a cookie for it",
+            {
+                204: {
+                    "description": "the cookie counts where the page itself asks",
+                    "headers": {"Set-Cookie": {"schema": {"type": "string"}}},
+                }
+            },
+            400,
+            408,
+            413,
+            security=[{}],
+            requestBody={"required": True, "content": {"application/json": {"schema": ref("NewSession")}}},
+        ),
+        "delete": _operation(
+            "end_session", "Have the cookie count no more", {204: {"description": "it has ended"}}, security=[{}]
+        ),
     },
     "/openapi.json": {"get": _operation("openapi", "This document", {200: _json({"type": "object"}, "this document")})},
 }

@@ -38,7 +38,7 @@ _READINGS: Final = record(
 )
 _NEXT: Final = record(
     {
-        "job": ID,
+        "job": {**or_null(ID), "description": "null where it is none of one's own"},
         "load_key": TEXT,
         "verdict": words(("admit", "hold", "refuse")),
         "text": {**TEXT, "description": "the forecast in one sentence"},

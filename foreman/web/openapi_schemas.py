@@ -8,6 +8,7 @@ from foreman.core.lanes import Lane, Wait
 from foreman.core.ollama import JOB_PATHS, V1_EMBEDDINGS
 from foreman.core.order import Reason
 from foreman.core.slots import LABEL_LENGTH, LONGEST_EXPIRY, MOST_MEMORY, SHORTEST_EXPIRY
+from foreman.web.openapi_keys import KEY_SCHEMAS
 from foreman.web.openapi_machine import MACHINE_SCHEMAS, OVERRIDE, lanes
 from foreman.web.openapi_shapes import (
     COUNT,
@@ -47,6 +48,7 @@ _CHANGE: Final[Schema] = {
     "path": TEXT,
     "mode": _words(Mode),
     "client": TEXT,
+    "key": or_null({**TEXT, "description": "the id of the key it came with"}),
     "attempts": COUNT,
     "created_at": or_null(TIME),
     "output_bytes": or_null({**COUNT, "description": "of the answer so far, while the job lives"}),
@@ -117,7 +119,9 @@ _SIZE: Final[Schema] = {
     "description": "what the command will take: bytes, or a size such as 40GB",
 }
 
-_RUNNING: Final = record({"id": ID, "model": TEXT, "load_key": TEXT, "state": STATE, "client": TEXT})
+_RUNNING: Final = record({"model": TEXT, "load_key": TEXT, "state": STATE, "client": TEXT}, {"id": ID})
+# Without an id it cannot be a job of one's own.
+_SHOWN: Final[Schema] = {"anyOf": [ref("Job"), ref("OthersJob")]}
 
 
 _REMOTE: Final = record(
@@ -197,6 +201,14 @@ SCHEMAS: Final[dict[str, Schema]] = {
             ),
         }
     ),
+    "OthersJob": record(
+        {
+            **{name: _JOB[name] for name in ("state", "lane", "model", "load_key", "mode", "client", "position")},
+            **{name: _JOB[name] for name in ("reason", "hold", "expected_start", "not_before", "created_at")},
+            **{name: _JOB[name] for name in ("claimed_at", "first_byte_at", "label", "memory")},
+        },
+        description="what a key with the scope `read` is told of the jobs of other keys",
+    ),
     "JobChange": record(_CHANGE, description="the data of a `job` event"),
     "NewJob": _NEW_JOB,
     "Slowdown": record(
@@ -250,12 +262,13 @@ SCHEMAS: Final[dict[str, Schema]] = {
         {
             "paused": SWITCH,
             "depth": COUNT,
-            "running": or_null(ref("Job")),
-            "lanes": lanes(ref("Job")),
-            "waiting": array(ref("Job"), description="each lane in the order in which they will run"),
-            "delayed": array(ref("Job"), description="those that wait for their time"),
+            "running": or_null(_SHOWN),
+            "lanes": lanes(_SHOWN),
+            "waiting": array(_SHOWN, description="each lane in the order in which they will run"),
+            "delayed": array(_SHOWN, description="those that wait for their time"),
         }
     ),
     "Health": _HEALTH,
     **MACHINE_SCHEMAS,
+    **KEY_SCHEMAS,
 }

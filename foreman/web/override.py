@@ -9,7 +9,8 @@ from foreman.core.errors import BadRequest
 from foreman.core.submission import GATE, checked_override
 from foreman.web.app_keys import ENGINE
 from foreman.web.bodies import read_body
-from foreman.web.jobs import job_id, one_job
+from foreman.web.jobs import one_job
+from foreman.web.own import own_job
 
 BODY_BYTES: Final = 1024
 _FIELD: Final = "override"
@@ -17,7 +18,7 @@ _FIELD: Final = "override"
 
 async def override(request: web.Request) -> web.Response:
     """Raises JobNotFound, BadRequest naming the field, and JobFinished for one that runs or is finished."""
-    found = job_id(request)
+    found = await own_job(request)
     await request.app[ENGINE].override(found, _asked(await read_body(request, BODY_BYTES)))
     return await one_job(request, found, 200)
 

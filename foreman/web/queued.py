@@ -24,6 +24,7 @@ from foreman.web.admission import Inquiry, Unload, admitted, apart, check_encodi
 from foreman.web.answer import Waiting, answer
 from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
+from foreman.web.guard import CALLER
 from foreman.web.lastline import last_line
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path
@@ -88,7 +89,9 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
 async def _queued(request: web.Request, body: bytes) -> web.StreamResponse:
     engine, settings = request.app[ENGINE], request.app[SETTINGS]
     client = client_of(request.headers, request.remote)
-    taken = await take(Inquiry(route_path(request), request.headers, body, client), engine, settings)
+    taken = await take(
+        Inquiry(route_path(request), request.headers, body, client, request[CALLER].key_id), engine, settings
+    )
     if taken is None:
         return await forward(request, body)
     if isinstance(taken, Unload):

@@ -31,9 +31,19 @@ class Why:
 
 
 def why(
-    engine: Engine, key: LoadKey, lane: Lane, override: str | None, outlook: Outlook | None, *, delayed: bool = False
+    engine: Engine,
+    key: LoadKey,
+    lane: Lane,
+    override: str | None,
+    outlook: Outlook | None,
+    *,
+    delayed: bool = False,
+    key_id: str = "",
 ) -> Why:
-    """Why a queued job stands where it stands; `outlook` None where it has no place in the order."""
+    """Why a queued job stands where it stands; `outlook` None where it has no place in the order.
+
+    `key_id` is the key whose job it is: what runs of other keys is not named.
+    """
     if (word := held_up(engine, apart=not needs_target(str(key)))) is not None:
         return Why(word)
     hold = None if outlook is None else engine.gate.hold(key, override, lane)
@@ -43,7 +53,7 @@ def why(
     if upstream is not None and (found := _of_upstream(upstream, delayed=outlook is None)) is not None:
         return found
     if outlook is not None:
-        return Why(outlook.reason, _of_lane(engine, outlook.reason))
+        return Why(outlook.reason, _of_lane(engine, outlook.reason, key_id))
     return Why("delayed" if delayed else None)
 
 
@@ -64,7 +74,7 @@ def _of_upstream(upstream: Upstream, *, delayed: bool) -> Why | None:
     return Why(REMOTE_FULL, text, slowdown=slowdown)
 
 
-def _of_lane(engine: Engine, reason: str) -> str | None:
+def _of_lane(engine: Engine, reason: str, key_id: str) -> str | None:
     """What runs in the lane that is waited for."""
     jobs = engine.jobs
     if reason == Wait.SLOT:
@@ -75,6 +85,8 @@ def _of_lane(engine: Engine, reason: str) -> str | None:
         running = next(iter(jobs.in_lane(Lane.LOCAL)), None)
         if running is None:
             return "older local jobs wait"
+        if running.key_id != key_id:
+            return "a local job runs"
         name = label_of(running.model) if is_slot(running.model) else running.model
         return f"a local job runs ({name})"
     if reason == Wait.REMOTE_LANE:

@@ -15,7 +15,7 @@ from foreman.core.errors import BadRequest, ForemanError, OffsetBeyondEnd
 from foreman.engine.relay import Reader, Relay
 from foreman.web.app_keys import ENGINE
 from foreman.web.errors import ATTEMPT_HEADER, JOB_HEADER
-from foreman.web.jobs import job_id
+from foreman.web.own import own_job
 from foreman.web.relayed import Relayed
 
 _RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-")
@@ -25,7 +25,7 @@ _OFFSET: Final = re.compile(r"[0-9]{1,18}")
 async def response(request: web.Request) -> web.StreamResponse:
     """Raises JobNotFound, JobCancelled or JobFailed where there is no answer, BadRequest and OffsetBeyondEnd."""
     wanted = _Wanted.of(request)
-    ticket = await request.app[ENGINE].ticket(job_id(request))
+    ticket = await request.app[ENGINE].ticket(await own_job(request))
     relay = ticket.relay
     reader = relay.reader()
     try:

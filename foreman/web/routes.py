@@ -10,9 +10,12 @@ from typing import Final
 
 from aiohttp import web
 
+from foreman.core.access import ANY, OPEN, Needs
 from foreman.core.errors import ForemanError, NotAllowed, NothingHere
-from foreman.core.ollama import JOB_PATHS, V1_EMBEDDINGS
-from foreman.web import jobs, queue, slots
+from foreman.core.ollama import EMBEDDING_PATHS, JOB_PATHS, V1_EMBEDDINGS
+from foreman.core.upkeep import PATHS as UPKEEP
+from foreman.web import jobs, keys, queue, slots
+from foreman.web.access import ADMIN, EITHER, INFER, MANAGE, READ, STEER
 from foreman.web.app_keys import SETTINGS
 from foreman.web.bodies import check_length
 from foreman.web.cached import ps, tags, v1_model, v1_models, version
@@ -30,64 +33,99 @@ from foreman.web.reloads import reloads
 from foreman.web.response import response
 from foreman.web.status import health, root
 
-# Paths that foreman answers for itself, with the methods they take.
-METHODS: Final[dict[str, tuple[str, ...]]] = {
-    **dict.fromkeys(JOB_PATHS, ("POST",)),
-    "/": ("GET", "HEAD"),
-    "/api/tags": ("GET", "HEAD"),
-    "/api/ps": ("GET",),
-    "/api/version": ("GET", "HEAD"),
-    "/v1/models": ("GET",),
+Row = tuple[str, str, Handler, Needs]
+
+# foreman's own routes: method, path, handler, and which scope a caller needs. None is ever passed on to the target.
+OWN: Final[tuple[Row, ...]] = (
+    ("GET", "/health", health, READ),
+    ("HEAD", "/health", health, READ),
+    ("GET", "/jobs", jobs.listed, INFER),
+    ("POST", "/jobs", jobs.submit, INFER),
+    ("GET", "/jobs/{id}", jobs.shown, INFER),
+    ("DELETE", "/jobs/{id}", jobs.cancelled, INFER),
+    ("POST", "/jobs/{id}/retry", jobs.retried, INFER),
+    ("PUT", "/jobs/{id}/keep", jobs.kept, INFER),
+    ("DELETE", "/jobs/{id}/keep", jobs.kept, INFER),
+    ("PUT", "/jobs/{id}/override", override, INFER),
+    ("GET", "/jobs/{id}/response", response, INFER),
+    ("GET", "/queue", queue.queue, EITHER),
+    ("POST", "/queue/pause", queue.pause, STEER),
+    ("POST", "/queue/resume", queue.resume, STEER),
+    ("POST", "/slots", slots.asked, INFER),
+    ("DELETE", "/slots/{id}", slots.released, INFER),
+    ("POST", "/slots/{id}/heartbeat", slots.beaten, INFER),
+    ("GET", "/machine", machine, READ),
+    ("GET", "/machine/forecasts", forecasts, READ),
+    ("GET", "/machine/reloads", reloads, READ),
+    ("GET", "/metrics", metrics, READ),
+    ("GET", "/events", events, EITHER),
+    ("GET", "/keys", keys.listed, ADMIN),
+    ("POST", "/keys", keys.created, ADMIN),
+    ("DELETE", "/keys/{id}", keys.revoked, ADMIN),
+    ("GET", "/openapi.json", openapi, ANY),
+    # Whoever wants to show a key has none yet.
+    ("GET", "/ui/session", keys.session, OPEN),
+    ("POST", "/ui/session", keys.begun, OPEN),
+    ("DELETE", "/ui/session", keys.ended, OPEN),
+)
+
+# Paths of Ollama and OpenAI that foreman answers for itself. `/` says only that the process answers at all: a
+# container's health check has no key.
+DROP_IN: Final[tuple[Row, ...]] = (
+    *(("POST", path, queued, MANAGE if path in UPKEEP else INFER) for path in JOB_PATHS),
+    ("GET", "/", root, OPEN),
+    ("HEAD", "/", root, OPEN),
+    ("GET", "/api/tags", tags, EITHER),
+    ("HEAD", "/api/tags", tags, EITHER),
+    ("GET", "/api/ps", ps, EITHER),
+    ("GET", "/api/version", version, EITHER),
+    ("HEAD", "/api/version", version, EITHER),
+    ("GET", "/v1/models", v1_models, EITHER),
+    ("GET", "/v1/models/{model}", v1_model, EITHER),
+)
+
+# What is passed on and does no harm; all else that is passed on needs `manage`.
+PASSED_ON: Final[dict[tuple[str, str], Needs]] = {
+    ("POST", "/api/show"): EITHER,
+    **{("POST", path): INFER for path in EMBEDDING_PATHS},
 }
 
-
-# foreman's own routes: method, path, handler. None of them is ever passed on to the target.
-OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
-    ("GET", "/health", health),
-    ("HEAD", "/health", health),
-    ("GET", "/jobs", jobs.listed),
-    ("POST", "/jobs", jobs.submit),
-    ("GET", "/jobs/{id}", jobs.shown),
-    ("DELETE", "/jobs/{id}", jobs.cancelled),
-    ("POST", "/jobs/{id}/retry", jobs.retried),
-    ("PUT", "/jobs/{id}/keep", jobs.kept),
-    ("DELETE", "/jobs/{id}/keep", jobs.kept),
-    ("PUT", "/jobs/{id}/override", override),
-    ("GET", "/jobs/{id}/response", response),
-    ("GET", "/queue", queue.queue),
-    ("POST", "/queue/pause", queue.pause),
-    ("POST", "/queue/resume", queue.resume),
-    ("POST", "/slots", slots.asked),
-    ("DELETE", "/slots/{id}", slots.released),
-    ("POST", "/slots/{id}/heartbeat", slots.beaten),
-    ("GET", "/machine", machine),
-    ("GET", "/machine/forecasts", forecasts),
-    ("GET", "/machine/reloads", reloads),
-    ("GET", "/metrics", metrics),
-    ("GET", "/events", events),
-    ("GET", "/openapi.json", openapi),
-)
-_OWN_PATTERNS: Final = tuple((method, re.compile(path.replace("{id}", "[^/]+"))) for method, path, _ in OWN)
+METHODS: Final[dict[str, tuple[str, ...]]] = {
+    path: tuple(method for method, other, *_ in DROP_IN if other == path) for _, path, *_ in DROP_IN if "{" not in path
+}
+_NEEDS: Final = {(method, path): needs for method, path, _, needs in (*OWN, *DROP_IN)}
+_OWN_PATTERNS: Final = tuple((method, re.compile(re.sub(r"{\w+}", "[^/]+", path))) for method, path, *_ in OWN)
 
 
 def table() -> list[web.RouteDef]:
     return [
-        *(_own(method, path, handler) for method, path, handler in OWN),
-        *(web.post(path, queued, expect_handler=expected) for path in JOB_PATHS),
-        web.get("/", root),
-        web.get("/api/tags", tags),
-        web.get("/api/ps", ps, allow_head=False),
-        web.get("/api/version", version),
-        web.get("/v1/models", v1_models, allow_head=False),
-        web.get("/v1/models/{model}", v1_model, allow_head=False),
+        *(_route(method, path, handler) for method, path, handler, _ in (*OWN, *DROP_IN)),
         web.route("*", "/{path:.*}", everything_else, expect_handler=expected),
     ]
 
 
-def _own(method: str, path: str, handler: Handler) -> web.RouteDef:
+def _route(method: str, path: str, handler: Handler) -> web.RouteDef:
     # aiohttp would give every GET a HEAD by itself.
     alone = {"allow_head": False} if method == "GET" else {}
     return web.route(method, path, handler, expect_handler=expected, **alone)
+
+
+def needs_of(request: web.Request) -> Needs:
+    """What the handler asks that the request comes to: as its row says, else by what `everything_else` makes of it."""
+    resource = request.match_info.route.resource
+    needs = None if resource is None else _NEEDS.get((request.method, resource.canonical))
+    return needs_for(request.method, route_path(request)) if needs is None else needs
+
+
+def needs_for(method: str, path: str) -> Needs:
+    """The same for a cleaned path that came to no row; and for the short way, whose paths all have one."""
+    needs = _NEEDS.get((method, path)) or PASSED_ON.get((method, path))
+    if needs:  # what is open is so as it stands there, and not in disguise
+        return needs
+    # A wrong method, or nothing at all: that is told to anybody with a key.
+    if is_own(path) or (path in METHODS and method not in (*METHODS[path], "OPTIONS")):
+        return ANY
+    return EITHER if method == "GET" and path.startswith("/v1/models/") else MANAGE
 
 
 async def everything_else(request: web.Request) -> web.StreamResponse:
@@ -116,7 +154,7 @@ async def expected(request: web.Request) -> web.StreamResponse | None:
     guard, path = request.app[GUARD], route_path(request)
     try:
         guard.check(request.method, request.headers)
-        guard.check_key(request.path, request.headers)
+        guard.admit(needs_of(request), request.method, request.headers, request.remote)
         if path in JOB_PATHS:
             check_length(request, request.app[SETTINGS].max_body_bytes)
     except ForemanError as error:

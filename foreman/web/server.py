@@ -19,7 +19,7 @@ from foreman.web.errors import errors_to_answers
 from foreman.web.guard import GUARD, Guard, guarded, sign
 from foreman.web.quick.server import QuickServer
 from foreman.web.quick.shared import Shared
-from foreman.web.routes import table
+from foreman.web.routes import needs_of, table
 
 # Explicit, because the runner's own default is an hour.
 KEEPALIVE_SECONDS: Final = 75.0
@@ -42,7 +42,7 @@ _AIOHTTP_LOG.addFilter(_quotes_nothing)
 
 def application(settings: Settings, engine: Engine, guard: Guard) -> web.Application:
     """The web application in front of an engine."""
-    app = web.Application(middlewares=[errors_to_answers, guarded])
+    app = web.Application(middlewares=[errors_to_answers, guarded(needs_of)])
     app[ENGINE] = engine
     app[SETTINGS] = settings
     app[GUARD] = guard

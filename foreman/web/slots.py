@@ -21,7 +21,9 @@ from foreman.engine.relay import Reader
 from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
 from foreman.web.errors import JOB_HEADER
-from foreman.web.jobs import answer_json, job_id, one_job
+from foreman.web.guard import CALLER
+from foreman.web.jobs import answer_json, one_job
+from foreman.web.own import own_job
 from foreman.web.queued import client_of, overriding, repeatable
 from foreman.web.relayed import RelayedOutlet
 
@@ -39,8 +41,8 @@ async def asked(request: web.Request) -> web.StreamResponse:
     body = await read_body(request, BODY_BYTES)
     wanted = slots.read(body)
     client = client_of(request.headers, request.remote)
-    payload, lane = Payload(slots.PATH, carried(request.headers.items()), wanted.body), wanted.lane
-    submission = Submission(payload, wanted.key, client, lane=lane, override=wanted.override)
+    payload, key_id = Payload(slots.PATH, carried(request.headers.items()), wanted.body), request[CALLER].key_id
+    submission = Submission(payload, wanted.key, client, lane=wanted.lane, override=wanted.override, key_id=key_id)
     submission = repeatable(overriding(submission, request.headers), request.headers, body)
     ticket = await engine.submit(submission)
     reader = ticket.reader or ticket.relay.reader()
@@ -50,7 +52,7 @@ async def asked(request: web.Request) -> web.StreamResponse:
     outlet = RelayedOutlet(request)
     every = request.app[SETTINGS].heartbeat_seconds or HEARTBEAT_SECONDS
     try:
-        if lane is Lane.LOCAL and submission.override is None and await engine.gate.never(str(wanted.key)):
+        if wanted.lane is Lane.LOCAL and submission.override is None and await engine.gate.never(str(wanted.key)):
             await reader.head_within(every)  # it fails, and there is a status for that as long as nothing was said
         await _granted(outlet, reader, ticket.id, every)
     except ConnectionError:
@@ -78,7 +80,7 @@ async def _granted(outlet: RelayedOutlet, reader: Reader, slot_id: str, every: f
 
 async def beaten(request: web.Request) -> web.Response:
     """The holder lives. Raises JobNotFound, or JobFinished where nobody holds it."""
-    held, live = await request.app[ENGINE].beat(job_id(request))
+    held, live = await request.app[ENGINE].beat(await own_job(request))
     return answer_json(
         {"id": live.id, "expiry_seconds": held.request.expiry, "cancel_requested": live.cancelled},
     )
@@ -86,7 +88,7 @@ async def beaten(request: web.Request) -> web.Response:
 
 async def released(request: web.Request) -> web.Response:
     """Give it back, or leave the queue; on return that is on disk. Raises as `beaten`, and BadRequest."""
-    found = job_id(request)
+    found = await own_job(request)
     status = slots.exit_status(await read_body(request, BODY_BYTES))
     await request.app[ENGINE].release(found, status)
     return await one_job(request, found, 200)

@@ -7,12 +7,15 @@ import orjson
 from aiohttp import web
 
 import foreman
+from foreman.core.access import Caller
 from foreman.core.inventory import Runner
 from foreman.engine.engine import Engine
 from foreman.engine.live import Live
 from foreman.engine.upstream import Upstream
 from foreman.web.app_keys import ENGINE
+from foreman.web.guard import CALLER
 from foreman.web.lanes import lanes_view
+from foreman.web.own import told
 
 
 async def root(_: web.Request) -> web.Response:
@@ -24,7 +27,7 @@ async def health(request: web.Request) -> web.Response:
     """200 while jobs are accepted, 503 when not."""
     engine = request.app[ENGINE]
     status = status_word(engine)
-    body = orjson.dumps(await report(engine, status), option=orjson.OPT_APPEND_NEWLINE)
+    body = orjson.dumps(await report(engine, status, request[CALLER]), option=orjson.OPT_APPEND_NEWLINE)
     return web.Response(
         status=503 if status in ("draining", "storage") else 200, body=body, content_type="application/json"
     )
@@ -40,11 +43,11 @@ def status_word(engine: Engine) -> str:
     return "degraded" if engine.poller.reachable is False else "ok"
 
 
-async def report(engine: Engine, status: str) -> dict[str, object]:
+async def report(engine: Engine, status: str, caller: Caller) -> dict[str, object]:
     poller, jobs, now = engine.poller, engine.jobs, engine.clock.time()
     usage = await engine.store.usage()
     oldest = await engine.store.oldest_queued()
-    running = [_running(live, now) for live in jobs.running]
+    running = [_running(live, now, caller) for live in jobs.running]
     return {
         "status": status,
         "version": foreman.__version__,
@@ -64,8 +67,8 @@ async def report(engine: Engine, status: str) -> dict[str, object]:
             "by_model": _together(jobs.local.depth.by_model(), jobs.remote.depth.by_model()),
             "oldest_wait_seconds": None if oldest is None else round(max(0.0, now - oldest / 1000), 1),
         },
-        "running": next(iter(running), None),
-        "lanes": lanes_view(engine, await engine.forecast.order(), lambda live: _running(live, now)),
+        "running": next(filter(None, running), None),
+        "lanes": lanes_view(engine, await engine.forecast.order(), lambda live: _running(live, now, caller)),
         "remotes": [_remote(upstream) for upstream in engine.upstreams],
         "storage": {
             "error": engine.storage_trouble or None,
@@ -89,8 +92,8 @@ def _remote(upstream: Upstream) -> dict[str, object]:
     }
 
 
-def _running(live: Live, now: float) -> dict[str, object]:
-    return {
+def _running(live: Live, now: float, caller: Caller) -> dict[str, object] | None:
+    view: dict[str, object] = {
         "id": live.id,
         "model": live.model,
         "load_key": str(live.key),
@@ -98,6 +101,7 @@ def _running(live: Live, now: float) -> dict[str, object]:
         "client": live.client,
         "age_seconds": round(max(0.0, now - live.created_at / 1000), 1),
     }
+    return told(view, live.key_id, caller)
 
 
 def _together(*counts: Mapping[str, int]) -> dict[str, int]:

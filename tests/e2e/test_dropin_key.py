@@ -54,7 +54,9 @@ async def test_without_the_key_nothing_opens(stub: StubOllama, foreman: Foreman,
         *("OPTIONS /api/chat", f"GET /api/tags?key={KEY}", "GET //", "DELETE /api/delete"),
     ):
         answer = await ask(foreman.url, line, header, body=CHAT if line.startswith("POST") else b"")
-        assert (answer.status, answer.headers["x-foreman-error"]) == (401, "key_refused")
+        # After ten wrong keys it is said in other words.
+        refused = (answer.status, answer.headers["x-foreman-error"])
+        assert refused in ((401, "key_refused"), (429, "too_many_failures"))
         assert answer.headers["www-authenticate"].startswith("Bearer")
     assert accepted(db) == before
     assert len(asked(stub)) == sent

@@ -20,6 +20,7 @@ from schemathesis.core.result import Ok
 
 from foreman.testing import Script, StubOllama
 from foreman.web.openapi import document
+from tests.e2e.own import call
 from tests.e2e.process import Foreman, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -69,7 +70,7 @@ async def a_job_of_every_state(foreman: Foreman, stub: StubOllama) -> list[str]:
     return [done, failed, cancelled, *delayed, running, *queued]
 
 
-def replay(url: str, ids: list[str]) -> int:
+def replay(url: str, ids: list[str], key: dict[str, str]) -> int:
     """Play every operation with good and with bad input; how many requests that were. Raises where one does not fit."""
     load_all_checks()
     checks: list[Any] = [CHECKS.get_one(name) for name in CHECKED]
@@ -85,7 +86,7 @@ def replay(url: str, ids: list[str]) -> int:
         if mode is GenerationMode.POSITIVE and case.path.endswith("/response"):
             # The answer of a job that never ends never ends either.
             case.path_parameters["id"] = ids[played % 3]
-        response = case.call(base_url=url, session=session, timeout=20)
+        response = case.call(base_url=url, session=session, timeout=20, headers=key)
         assert response.status_code != 500, case.as_curl_command()
         wanted = [*checks, rejection] if mode is GenerationMode.NEGATIVE else checks
         case.validate_response(response, checks=wanted)
@@ -110,8 +111,10 @@ def replay(url: str, ids: list[str]) -> int:
 async def test_every_answer_is_one_that_the_document_tells_of(stub: StubOllama, tmp_path: Path) -> None:
     async with serving(stub.url, tmp_path / "foreman.db") as foreman:
         ids = await a_job_of_every_state(foreman, stub)
-        assert await asyncio.to_thread(replay, foreman.url, ids) > 100
-        assert (await foreman.health())["status"] == "ok"
+        # Among the operations is one that makes a key, and from then on everybody needs one.
+        key = {"Authorization": f"Bearer {(tmp_path / 'foreman.db.key').read_text().strip()}"}
+        assert await asyncio.to_thread(replay, foreman.url, ids, key) > 100
+        assert (await call(foreman, "GET", "/health", **key))[1]["status"] == "ok"
 
 
 async def test_the_document_is_served_and_events_are_what_it_says(foreman: Foreman) -> None:

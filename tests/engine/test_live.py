@@ -102,12 +102,12 @@ def test_the_same_request_is_known_again_of_its_client_and_upkeep_of_everybody(j
     for live in (asked, pulled):
         live.hash = b"h"
         jobs.expect(live)
-    assert jobs.twin(asked.client, asked.key, b"h") is asked
-    assert jobs.twin("another", asked.key, b"h") is None
-    assert jobs.twin("another", pulled.key, b"h") is pulled
-    assert jobs.twin("another", pulled.key, None) is None
+    assert jobs.twin("", asked.client, asked.key, b"h") is asked
+    assert jobs.twin("", "another", asked.key, b"h") is None
+    assert jobs.twin("", "another", pulled.key, b"h") is pulled
+    assert jobs.twin("", "another", pulled.key, None) is None
     jobs.refused(pulled)
-    assert jobs.twin(pulled.client, pulled.key, b"h") is None
+    assert jobs.twin("", pulled.client, pulled.key, b"h") is None
 
 
 def test_of_upkeep_of_one_model_only_the_last_is_joined(jobs: LiveJobs) -> None:
@@ -116,10 +116,10 @@ def test_of_upkeep_of_one_model_only_the_last_is_joined(jobs: LiveJobs) -> None:
     for live, request in ((first, b"one"), (second, b"two")):
         live.hash = request
         jobs.expect(live)
-    assert jobs.twin("anybody", key, b"one") is None
-    assert jobs.twin("anybody", key, b"two") is second
+    assert jobs.twin("", "anybody", key, b"one") is None
+    assert jobs.twin("", "anybody", key, b"two") is second
     jobs.refused(first)
-    assert jobs.twin("anybody", key, b"two") is second
+    assert jobs.twin("", "anybody", key, b"two") is second
 
 
 def test_a_job_that_is_handed_back_is_queued_again_and_runs_no_more(jobs: LiveJobs) -> None:

@@ -29,7 +29,7 @@ JOBS: dict[int, tuple[str, int, tuple[str | None, ...]]] = {
     13: ("working", 1, (None,)),
 }
 REMOTE = (12, 13)  # one job in flight is all the local lane holds
-LATER = {"tries", "override"}
+LATER = {"tries", "override", "key_id"}
 TRIES = "SELECT seq, n, started_at, ended_at, outcome, error_code, error FROM attempts ORDER BY seq, n"
 
 

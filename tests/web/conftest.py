@@ -49,7 +49,7 @@ def fronts(stub: StubOllama, tmp_path: Path) -> Fronts:
         chosen = Settings(**{"target": stub.url, "db": tmp_path / "foreman.db", **alone, **settings})
         async with engine_of(chosen, SystemClock(), reader) as engine:
             await engine.start()
-            app = application(chosen, engine, Guard((), (), None))
+            app = application(chosen, engine, Guard((), (), engine.keyring, engine.clock))
             quick = chosen.http_server == "quick"
             async with listening(app, Address("127.0.0.1", 0), quick=quick) as url, aiohttp.ClientSession(url) as http:
                 running = asyncio.create_task(engine.run())

@@ -2,17 +2,26 @@
 
 import ipaddress
 import string
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foreman.core import access
 from foreman.core.errors import BadRequest, ForemanError, HostRefused, KeyRefused, OriginRefused
+from foreman.engine.clock import SystemClock
+from foreman.engine.keyring import Keyring
+from foreman.engine.store import Store
+from foreman.web.access import INFER
 from foreman.web.guard import Guard, host_of
 
 KEY = "a-key-that-is-long-enough"
-OPEN = Guard(("box.example",), ("https://app.example", "https://*.team.example"), None)
-LOCKED = Guard((), (), KEY)
+NOBODY = cast(Store, None)
+OPEN = Guard(
+    ("box.example",), ("https://app.example", "https://*.team.example"), Keyring(NOBODY, SystemClock()), SystemClock()
+)
+HERE = "127.0.0.1"
 
 HOSTS: dict[str | None, type[ForemanError] | None] = {
     "localhost": None,
@@ -94,14 +103,15 @@ def test_a_page_of_foremans_own_is_let_in_under_any_name_it_was_reached_by() -> 
     ],
 )
 def test_keys(headers: dict[str, str], passes: bool) -> None:
-    OPEN.check_key("/api/chat", headers)
-    LOCKED.check_key("/", headers)
+    locked = Guard((), (), Keyring(NOBODY, SystemClock(), KEY), SystemClock())
+    assert OPEN.admit(INFER, "POST", headers, HERE).sees_all
+    locked.admit(access.OPEN, "GET", headers, HERE)
     if passes:
-        LOCKED.check_key("/api/chat", headers)
+        assert locked.admit(INFER, "POST", headers, HERE).sees_all
         return
-    for path in ("/api/chat", "/health", "//", ""):
+    for needs in (access.ANY, INFER):
         with pytest.raises(KeyRefused):
-            LOCKED.check_key(path, headers)
+            locked.admit(needs, "POST", headers, HERE)
 
 
 LABEL = st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=12)
@@ -129,7 +139,7 @@ def test_no_text_passes_as_a_host_but_one_without_anything_odd(text: str) -> Non
 @given(st.lists(st.sampled_from(["localhost", "evil", "example", "127", "0", "1", "a", "-"]), max_size=6).map(".".join))
 def test_only_what_is_listed_or_cannot_be_rebound_passes(host: str) -> None:
     try:
-        LOCKED.check("GET", {"Host": host})
+        OPEN.check("GET", {"Host": host})
     except (BadRequest, HostRefused):
         return
     name = host.rstrip(".")

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
+from foreman.core.access import ANY, Needs, Scope
 from foreman.core.ollama import EMBEDDING_PATHS, QUEUED_PATHS
 from foreman.testing import StubOllama
+from foreman.web.access import ADMIN, EITHER, INFER, MANAGE, STEER
 from foreman.web.errors import is_own
 from foreman.web.queued import queued
-from foreman.web.routes import METHODS, OWN, everything_else, table
+from foreman.web.routes import DROP_IN, METHODS, OWN, everything_else, needs_for, table
 from tests.e2e.raw import Connection, connected
 from tests.web.conftest import Front
 
@@ -30,7 +32,68 @@ def test_the_methods_named_in_a_405_are_those_with_a_route() -> None:
 
 def test_what_is_foremans_own_is_known_as_such() -> None:
     assert {(route.method, route.path) for route in table() if is_own(route.path)} == {own[:2] for own in OWN}
-    assert all(is_own(path) for _, path, _ in OWN)
+    assert all(is_own(path) for _, path, *_ in OWN)
+
+
+# What is open to who has no key, and no more.
+WITHOUT_A_KEY = {
+    ("GET", "/"),
+    ("HEAD", "/"),
+    ("GET", "/ui/session"),
+    ("POST", "/ui/session"),
+    ("DELETE", "/ui/session"),
+}
+# What changes models, the queue or keys.
+STEERING = {
+    ("POST", "/api/pull"): MANAGE,
+    ("POST", "/api/create"): MANAGE,
+    ("POST", "/queue/pause"): STEER,
+    ("POST", "/queue/resume"): STEER,
+    ("GET", "/keys"): ADMIN,
+    ("POST", "/keys"): ADMIN,
+    ("DELETE", "/keys/{id}"): ADMIN,
+}
+
+
+def test_every_route_says_what_it_needs() -> None:
+    rows = {(method, path): needs for method, path, _, needs in (*OWN, *DROP_IN)}
+    routed = {(route.method, route.path) for route in table()[:-1]}
+    assert set(rows) == routed
+    assert {route for route, needs in rows.items() if not needs} == WITHOUT_A_KEY
+    assert {route: needs for route, needs in rows.items() if needs & {Scope.MANAGE, Scope.ADMIN} and needs != ANY} == (
+        STEERING
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "needs"),
+    [
+        ("POST", "/api/chat", INFER),
+        ("POST", "/api/embed", INFER),
+        ("POST", "/api/show", EITHER),
+        ("GET", "/v1/models/hf.co/a/b", EITHER),
+        ("DELETE", "/v1/models/a", MANAGE),
+        ("GET", "/api/show", MANAGE),
+        ("POST", "/api/pull", MANAGE),
+        ("DELETE", "/api/delete", MANAGE),
+        ("POST", "/api/create", MANAGE),
+        ("POST", "/api/copy", MANAGE),
+        ("POST", "/api/push", MANAGE),
+        ("HEAD", "/api/blobs/sha256:1", MANAGE),
+        ("POST", "/api/blobs/sha256:1", MANAGE),
+        ("GET", "/api/experimental/x", MANAGE),
+        ("POST", "/api/signout", MANAGE),
+        ("OPTIONS", "/api/chat", MANAGE),
+        ("PUT", "/api/tags", ANY),
+        ("PUT", "/jobs", ANY),
+        ("GET", "/jobs/x/y", ANY),
+        # What is open is so as it stands in the table, and not in disguise.
+        ("GET", "/", MANAGE),
+        ("GET", "/ui/session", ANY),
+    ],
+)
+def test_what_came_to_no_row_needs_what_it_would_do(method: str, path: str, needs: Needs) -> None:
+    assert needs_for(method, path) == needs
 
 
 OWN_REFUSALS = [

@@ -13,6 +13,7 @@ import logging
 from typing import Final, cast
 
 from foreman.core import errors
+from foreman.core.access import Caller
 from foreman.core.errors import ForemanError
 from foreman.web.admission import Inquiry
 from foreman.web.answer import answer
@@ -22,6 +23,7 @@ from foreman.web.queued import Taken, client_of, take
 from foreman.web.quick.outlet import QuickOutlet, head_of
 from foreman.web.quick.request import QuickRequest, Reading, read
 from foreman.web.quick.shared import Shared
+from foreman.web.routes import needs_for
 
 log = logging.getLogger(__name__)
 
@@ -104,22 +106,27 @@ class QuickConnection(asyncio.Protocol):
             if asked is Reading.MORE:
                 self._wait_for_more()
                 return
-            if isinstance(asked, Reading) or not self._admits(asked) or not self._begin(asked):
+            caller = None if isinstance(asked, Reading) else self._admitted(asked)
+            if isinstance(asked, Reading) or caller is None or not self._begin(asked, caller):
                 self._hand_over(self._data)
                 return
         if self._task is None:
             self._rest()
 
-    def _admits(self, asked: QuickRequest) -> bool:
+    def _admitted(self, asked: QuickRequest) -> Caller | None:
+        """Who asks; None for who is refused, which the other way says, and counts."""
         guard = self._shared.guard
         try:
             guard.check(asked.method, asked.headers)
-            guard.check_key(asked.path, asked.headers)
         except ForemanError:
-            return False
-        return True
+            return None
+        return guard.look(needs_for(asked.method, asked.path), asked.headers, self._address())
 
-    def _begin(self, asked: QuickRequest) -> bool:
+    def _address(self) -> str | None:
+        peer = None if self._transport is None else self._transport.get_extra_info("peername")
+        return peer[0] if peer else None
+
+    def _begin(self, asked: QuickRequest, caller: Caller) -> bool:
         if self._transport is None:
             return False
         if asked.method == "GET":
@@ -132,16 +139,16 @@ class QuickConnection(asyncio.Protocol):
             return True
         request, self._data = self._data[: asked.size], self._data[asked.size :]
         self._stop_timer()
-        self._task = asyncio.get_running_loop().create_task(self._serve(asked, request))
+        self._task = asyncio.get_running_loop().create_task(self._serve(asked, request, caller))
         return True
 
-    async def _serve(self, asked: QuickRequest, request: bytes) -> None:
+    async def _serve(self, asked: QuickRequest, request: bytes, caller: Caller) -> None:
         shared, transport = self._shared, self._transport
         if transport is None:
             return
         outlet, path = None, asked.path
         try:
-            taken = await self._taken(asked)
+            taken = await self._taken(asked, caller)
             if taken is None:
                 self._task = None
                 self._hand_over(request + self._data)
@@ -163,11 +170,10 @@ class QuickConnection(asyncio.Protocol):
         self._outlet = self._task = None
         self._after(outlet)
 
-    async def _taken(self, asked: QuickRequest) -> Taken | None:
+    async def _taken(self, asked: QuickRequest, caller: Caller) -> Taken | None:
         """None for what the other way has to answer. Raises what `take` raises."""
-        peer = None if self._transport is None else self._transport.get_extra_info("peername")
-        client = client_of(asked.headers, peer[0] if peer else None)
-        inquiry = Inquiry(asked.path, asked.headers, asked.body, client)
+        client = client_of(asked.headers, self._address())
+        inquiry = Inquiry(asked.path, asked.headers, asked.body, client, caller.key_id)
         taken = await take(inquiry, self._shared.engine, self._shared.settings)
         return taken if isinstance(taken, Taken) else None
 

@@ -85,7 +85,7 @@ async def front(
 ) -> AsyncIterator[Quick]:
     """Its engine has had one look at the target. `idle` and `patience` are those of the listening socket."""
     chosen = Settings(**{"target": stub.url, "db": db, "gate": "off", "disk_reserve": 0, **settings})
-    async with engine_of(chosen, SystemClock()) as engine:
+    async with engine_of(chosen, SystemClock(), given=key) as engine:
         await engine.start()
         served = Quick("", stub, engine)
 
@@ -101,7 +101,7 @@ async def front(
                 super().__init__(shared)
                 served.servers.append(self)
 
-        app = application(chosen, engine, Guard((), (), key))
+        app = application(chosen, engine, Guard((), (), engine.keyring, engine.clock))
         with patch.multiple("foreman.web.server", QuickServer=Watched, KEEPALIVE_SECONDS=idle, CLOSE_SECONDS=patience):
             running = asyncio.create_task(engine.run())
             try:

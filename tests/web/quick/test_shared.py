@@ -8,7 +8,9 @@ from typing import cast
 
 import pytest
 
+from foreman.engine.clock import SystemClock
 from foreman.engine.engine import Engine
+from foreman.engine.keyring import Keyring
 from foreman.settings import Settings
 from foreman.web.guard import Guard
 from foreman.web.quick import shared as module
@@ -25,7 +27,7 @@ class One:
 
 def made(**settings: object) -> Shared:
     chosen = Settings(**{"target": "http://127.0.0.1:1", "db": Path("unused"), **settings})  # type: ignore[arg-type]
-    return Shared(cast(Engine, None), chosen, Guard((), (), None), asyncio.Protocol, 75.0)
+    return Shared(cast(Engine, None), chosen, Guard((), (), cast(Keyring, None), SystemClock()), asyncio.Protocol, 75.0)
 
 
 def test_every_answer_says_who_and_when(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from foreman.core import slots
 from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound, StorageFailed, StorageFull
 from foreman.core.estimate import History
-from foreman.core.job import ACTIVE, Claim, Hot, Job, JobState, Mode
+from foreman.core.job import ACTIVE, Claim, Hot, Job, JobState, Mode, Payload
 from foreman.core.lanes import Lane
 from foreman.core.pulls import is_pull
 from foreman.core.slots import is_slot
@@ -37,6 +37,7 @@ from foreman.engine.settlement import Settlement
 from foreman.engine.start import Start
 from foreman.engine.store import Store
 from foreman.engine.target import Target
+from foreman.engine.trail import Trail
 from foreman.engine.upstreams import Upstreams
 from foreman.engine.worker import Worker
 from foreman.log import log_event
@@ -92,6 +93,8 @@ class Engine:
         self.forecast = Forecast(store, jobs, clock, self._preferred)
         self.events = Events(millis(clock))
         jobs.changed = gate.changed = self._changed
+        poller.changed = self.events.notice
+        self.trail = Trail(gate.machine, clock)
         self.started_at = clock.time()
         poller.came_back = jobs.lanes.wake
         jobs.lanes.open_keys = self._open_keys
@@ -149,7 +152,8 @@ class Engine:
         """Work until drained. An error in any part ends all of it: better a restart than a part that stands still."""
         async with asyncio.TaskGroup() as group:
             trouble = self._settlement.trouble.watch(self.store, self.clock)
-            parts = (self.poller.run(), self.gate.run(), self._forget(), self._watch_store(), trouble)
+            kept = (self._forget(), self._watch_store(), trouble)
+            parts = (self.poller.run(), self.gate.run(), self.trail.run(), *kept)
             aside = [group.create_task(part) for part in parts]
             for lane in [group.create_task(lane.run()) for lane in (self._worker, self._remote)]:
                 await lane
@@ -175,9 +179,7 @@ class Engine:
         Raises JobNotFound, JobFinished (where it is not finished, or done), and as `submit_many`.
         """
         job = await self.job(job_id)
-        payload = await self.store.payload(job_id)
-        if payload is None:
-            raise JobNotFound(f"there is no job {job_id}")
+        payload = await self.request(job_id)
         if job.state not in (JobState.FAILED, JobState.CANCELLED):
             raise JobFinished(f"job {job_id} is {job.state}: only failed and cancelled jobs can be tried again")
         if is_slot(job.model):
@@ -196,6 +198,13 @@ class Engine:
             raise JobNotFound(f"there is no job {job_id}")
         return job
 
+    async def request(self, job_id: str) -> Payload:
+        """A job's request, as the client sent it. Raises JobNotFound."""
+        payload = await self.store.payload(job_id)
+        if payload is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        return payload
+
     async def ticket(self, job_id: str) -> Ticket:
         """A way to read a job's answer. Raises JobNotFound, or JobCancelled or JobFailed where there is none."""
         return await self._intake.ticket(job_id)
@@ -210,6 +219,7 @@ class Engine:
         await self.store.set_paused(paused, millis(self.clock))
         self._executor.paused = paused
         self.jobs.lanes.wake()
+        self.events.notice()
         log_event(log, logging.INFO, "paused" if paused else "resumed", "the queue is paused" if paused else "goes on")
 
     def _changed(self, live: Live) -> None:

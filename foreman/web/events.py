@@ -1,4 +1,8 @@
-"""What happens, as server-sent events: a snapshot of the queue first, then every change of a job."""
+"""What happens, as server-sent events: a snapshot of the queue first, then every change.
+
+`snapshot` and `job` are for everybody; `state` says that the queue was paused, or that something is new of the target.
+Who asks with `?live=true` also hears, some times a second, how far the running jobs are (`live`, without an id).
+"""
 
 import asyncio
 from typing import Final
@@ -8,9 +12,12 @@ from aiohttp import hdrs, web
 
 from foreman.core.errors import BadRequest
 from foreman.engine.engine import Engine
+from foreman.engine.events import Event, Notice
 from foreman.web.app_keys import ENGINE
 from foreman.web.jobview import change_view
+from foreman.web.pulse import TICK_SECONDS, Pulse
 from foreman.web.queue import queue_view
+from foreman.web.status import state_view
 
 LAST_EVENT_ID: Final = "Last-Event-ID"
 HEARTBEAT_SECONDS: Final = 10.0
@@ -18,13 +25,13 @@ HEARTBEAT_SECONDS: Final = 10.0
 
 async def events(request: web.Request) -> web.StreamResponse:
     """Follow until either side ends. `Last-Event-ID` takes up where a connection broke, as far back as is kept."""
-    engine = request.app[ENGINE]
-    last = request.headers.get(LAST_EVENT_ID)
-    if last is not None and not (last.isascii() and last.isdigit() and len(last) < 19):
-        raise BadRequest("Last-Event-ID must be the id of an event")
+    engine, number = request.app[ENGINE], _number(request.headers.get(LAST_EVENT_ID))
+    live = request.query.get("live", "false")
+    if live not in ("true", "false"):
+        raise BadRequest("live must be true or false")
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", hdrs.CACHE_CONTROL: "no-store"})
     await response.prepare(request)
-    number = -1 if last is None else int(last)
+    rhythm = _Rhythm(Pulse(engine) if live == "true" else None)
     while not engine.draining:
         missed = engine.events.since(number)
         if missed is None:
@@ -32,14 +39,58 @@ async def events(request: web.Request) -> web.StreamResponse:
             await response.write(frame(number, "snapshot", data))
             continue
         for event in missed:
-            await response.write(frame(event.number, "job", orjson.dumps(change_view(event))))
+            await response.write(_told(engine, event))
             number = event.number
+        if due := rhythm.due():
+            await response.write(due)
         try:
-            async with asyncio.timeout(HEARTBEAT_SECONDS):
+            async with asyncio.timeout(rhythm.pause()):
                 await engine.events.news(number)
         except TimeoutError:
-            await response.write(b": \n\n")
+            continue
     return response
+
+
+class _Rhythm:
+    """What is to be sent because time passes: how far the running jobs are, and a sign of life."""
+
+    def __init__(self, pulse: Pulse | None) -> None:
+        self._pulse = pulse
+        self._clock = asyncio.get_running_loop().time
+        self._sent_at = self._beat_at = self._clock()
+
+    def due(self) -> bytes:
+        now, sent = self._clock(), b""
+        if self._pulse is not None and now >= self._beat_at + TICK_SECONDS:
+            self._beat_at = now
+            beat = self._pulse.beat()
+            sent = b"event: live\ndata: %s\n\n" % beat if beat else b""
+        if not sent and now >= self._sent_at + HEARTBEAT_SECONDS:
+            sent = b": \n\n"
+        if sent:
+            self._sent_at = now
+        return sent
+
+    def pause(self) -> float:
+        """Seconds after which something may be due."""
+        if self._pulse is not None and self._pulse.beats:
+            return max(0.0, self._beat_at + TICK_SECONDS - self._clock())
+        return max(0.0, self._sent_at + HEARTBEAT_SECONDS - self._clock())
+
+
+def _number(last: str | None) -> int:
+    """The event to go on behind. Raises BadRequest."""
+    if last is None:
+        return -1
+    if not (last.isascii() and last.isdigit() and len(last) < 19):
+        raise BadRequest("Last-Event-ID must be the id of an event")
+    return int(last)
+
+
+def _told(engine: Engine, event: Event | Notice) -> bytes:
+    if isinstance(event, Notice):
+        return frame(event.number, "state", orjson.dumps(state_view(engine)))
+    return frame(event.number, "job", orjson.dumps(change_view(event)))
 
 
 async def _snapshot(engine: Engine) -> tuple[int, bytes]:

@@ -47,6 +47,8 @@ _HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{0,5})
 _PORTS: Final = 65536
 # Only that the process answers at all; a container's health check has no key.
 OPEN_PATHS: Final = frozenset({"/"})
+# The page itself says nothing; all that it shows it asks for, with a key.
+OPEN_FOLDER: Final = "/ui"
 
 
 def host_of(header: str) -> str:
@@ -99,7 +101,7 @@ class Guard:
 
     def check_key(self, path: str, headers: Mapping[str, str]) -> None:
         """Raises KeyRefused."""
-        if self._key is None or path in OPEN_PATHS:
+        if self._key is None or path in OPEN_PATHS or path == OPEN_FOLDER or path.startswith(f"{OPEN_FOLDER}/"):
             return
         scheme, _, token = headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         given = token.strip() if scheme.lower() == "bearer" else headers.get("X-Api-Key", "")

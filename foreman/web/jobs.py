@@ -25,6 +25,8 @@ from foreman.web.queued import IDEMPOTENCY_KEY, OVERRIDE, client_of, overriding,
 
 LIST_DEFAULT, LIST_LIMIT = 50, 500
 _JSON: Final = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
+# What clients and models wrote is shown by a browser as it is, and run by none.
+INERT: Final = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox", "Cache-Control": "no-store"}
 _ID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
@@ -175,6 +177,14 @@ def _number(text: str | None, name: str, default: int, low: int, high: int) -> i
 
 async def shown(request: web.Request) -> web.Response:
     return await one_job(request, job_id(request), 200)
+
+
+async def request_of(request: web.Request) -> web.Response:
+    """What the client sent, as it was kept: private, and never more than text to a browser."""
+    payload = await request.app[ENGINE].request(job_id(request))
+    sent = dict(payload.headers).get("content-type", "").lower()
+    kind = "application/octet-stream" if sent.startswith("multipart/") else "application/json"
+    return web.Response(body=payload.body, content_type=kind, headers=INERT)
 
 
 async def cancelled(request: web.Request) -> web.Response:

@@ -117,6 +117,8 @@ _LIST: Final = [
     _in("query", "limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}, "at most so many"),
     _in("query", "after", {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}, "the `next` of the page before"),
 ]
+_FILE: Final = {"description": "the file", "content": {"*/*": {}}}
+_SAME: Final = {"description": "the file that is known already"}
 _STREAM: Final = {
     "description": "the target's bytes, with its content type",
     "headers": {
@@ -244,6 +246,20 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             *WRITES,
         ),
     },
+    "/jobs/{id}/request": {
+        "parameters": [_JOB_ID],
+        "get": _operation(
+            "read_request",
+            "The body of a job's request, as its client sent it",
+            {
+                200: {
+                    "description": "the client's bytes",
+                    "content": {"application/json": {}, "application/octet-stream": {}},
+                }
+            },
+            404,
+        ),
+    },
     "/jobs/{id}/response": {"parameters": [_JOB_ID], "get": _READING},
     "/queue": {
         "get": _operation(
@@ -315,10 +331,18 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             {200: _json(ref("Forecasts"), "past loads")},
         )
     },
+    "/machine/history": {
+        "get": _operation(
+            "show_history",
+            "What the machine was like in the last quarter of an hour, the oldest first",
+            {200: _json(ref("History"), "readings, evenly spaced")},
+        )
+    },
     "/events": {
         "get": _operation(
             "follow_events",
-            "A snapshot of the queue (event `snapshot`), then every change of a job (event `job`), without an end",
+            "A snapshot of the queue (event `snapshot`), then every change of a job (event `job`), and of the rest "
+            "(event `state`), without an end",
             {
                 200: {
                     "description": "server-sent events",
@@ -326,8 +350,21 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
                 }
             },
             400,
-            parameters=[_in("header", "Last-Event-ID", _NUMBER, "go on behind this one, as far back as is kept")],
+            parameters=[
+                _in("header", "Last-Event-ID", _NUMBER, "go on behind this one, as far back as is kept"),
+                _in(
+                    "query",
+                    "live",
+                    {"type": "string", "enum": ["true", "false"], "default": "false"},
+                    "tell also how far the running jobs are, some times a second (event `live`)",
+                ),
+            ],
         )
     },
     "/openapi.json": {"get": _operation("openapi", "This document", {200: _json({"type": "object"}, "this document")})},
+    "/ui": {"get": _operation("page", "The live page", {200: _FILE, 304: _SAME}, security=[{}])},
+    "/ui/{file}": {
+        "parameters": [_in("path", "file", {"type": "string"}, "a file of the page", required=True)],
+        "get": _operation("page_file", "A file of the live page", {200: _FILE, 304: _SAME}, 404, security=[{}]),
+    },
 }

@@ -54,6 +54,7 @@ _JOB: Final[Schema] = {
     **_CHANGE,
     "position": or_null({"type": "integer", "minimum": 1, "description": "1 runs next in its lane"}),
     "reason": or_null(REASON),
+    "tokens": or_null({**COUNT, "description": "about how many came so far, while the job lives"}),
     "expected_start": or_null({**SECONDS, "description": "seconds from now, once three jobs of the model are known"}),
     "label": or_null({**TEXT, "description": "what a command that holds a slot is called"}),
     "memory": or_null({**COUNT, "description": "what the command will take, in bytes"}),

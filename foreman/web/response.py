@@ -15,7 +15,7 @@ from foreman.core.pulls import PULL
 from foreman.engine.relay import Reader, Relay
 from foreman.web.app_keys import ENGINE
 from foreman.web.errors import ATTEMPT_HEADER, JOB_HEADER
-from foreman.web.jobs import job_id
+from foreman.web.jobs import INERT, job_id
 from foreman.web.relayed import Relayed
 
 _RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-")
@@ -46,6 +46,7 @@ async def response(request: web.Request) -> web.StreamResponse:
         answer.headers[JOB_HEADER] = ticket.id
         answer.headers[ATTEMPT_HEADER] = str(attempt)
         answer.headers[hdrs.ETAG] = tag
+        answer.headers.update(INERT)
         answer.headers[hdrs.ACCEPT_RANGES] = "bytes"
         if ranged:
             answer.headers[hdrs.CONTENT_RANGE] = _content_range(relay, offset)

@@ -19,8 +19,9 @@ from foreman.web.cached import ps, tags, v1_model, v1_models, version
 from foreman.web.errors import Handler, is_own, render
 from foreman.web.events import events
 from foreman.web.guard import GUARD
-from foreman.web.machine import forecasts, machine
+from foreman.web.machine import forecasts, history, machine
 from foreman.web.openapi import openapi
+from foreman.web.pages import file, page
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
 from foreman.web.queued import embeddings, queued
@@ -49,6 +50,7 @@ OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/jobs/{id}/retry", jobs.retried),
     ("PUT", "/jobs/{id}/keep", jobs.kept),
     ("DELETE", "/jobs/{id}/keep", jobs.kept),
+    ("GET", "/jobs/{id}/request", jobs.request_of),
     ("GET", "/jobs/{id}/response", response),
     ("GET", "/queue", queue.queue),
     ("POST", "/queue/pause", queue.pause),
@@ -58,10 +60,13 @@ OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/slots/{id}/heartbeat", slots.beaten),
     ("GET", "/machine", machine),
     ("GET", "/machine/forecasts", forecasts),
+    ("GET", "/machine/history", history),
     ("GET", "/events", events),
     ("GET", "/openapi.json", openapi),
+    ("GET", "/ui", page),
+    ("GET", "/ui/{file}", file),
 )
-_OWN_PATTERNS: Final = tuple((method, re.compile(path.replace("{id}", "[^/]+"))) for method, path, _ in OWN)
+_OWN_PATTERNS: Final = tuple((method, re.compile(re.sub(r"{\w+}", "[^/]+", path))) for method, path, _ in OWN)
 
 
 def table() -> list[web.RouteDef]:

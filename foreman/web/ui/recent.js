@@ -1,0 +1,48 @@
+// The newest jobs that have ended, and how.
+
+import { h } from "./dom.js";
+import { known } from "./feed.js";
+import { count, duration, line, since, clock, time } from "./format.js";
+import { button, client, link, model, subject, what } from "./words.js";
+
+const SHOWN = 20;
+
+export function recent() {
+  const jobs = known.recent;
+  if (!jobs?.length) return null;
+  const ordered = [...jobs].sort((a, b) => ((a.finished_at ?? "9") < (b.finished_at ?? "9") ? 1 : -1)).slice(0, SHOWN);
+  return h("section.card.recent", { "aria-labelledby": "recent-head" },
+    h("header", h("h2", { id: "recent-head" }, "Recent jobs")),
+    h("div.scroll", h("table",
+      h("thead", h("tr", ["Job", "Client", "Waited", "Load", "First token", "Tokens/s", "Total", "Outcome"].map((name, n) =>
+        h(`th${n > 1 && n < 7 ? ".num" : ""}`, { scope: "col" }, name)), h("th", h("span.unseen", "Act")))),
+      h("tbody", ordered.map(row)))));
+}
+
+export function speed(stats) {
+  if (!stats?.output_tokens || stats.first_byte_seconds === null) return null;
+  const took = stats.total_seconds - stats.first_byte_seconds;
+  return took > 0.02 ? stats.output_tokens / took : null;
+}
+
+function row(job) {
+  const stats = job.stats ?? {}, pace = speed(job.stats);
+  return h("tr", { "data-key": job.id },
+    h("th", { scope: "row" }, link(job, model(job)), h("span.faint.what", what(job))),
+    h("td", client(job)),
+    cell("Waited", duration(stats.waited_seconds)),
+    cell("Load", stats.load_seconds ? duration(stats.load_seconds) : "–"),
+    cell("First token", duration(stats.first_byte_seconds)),
+    cell("Tokens/s", pace === null ? "–" : pace.toFixed(pace < 9.95 ? 1 : 0), stats.output_tokens ? `${count(stats.output_tokens)} tokens` : null),
+    cell("Total", duration(stats.total_seconds)),
+    h("td", outcome(job), h("span.faint.ago", { title: time(job.finished_at) }, job.finished_at ? `${clock(since(job.finished_at))} ago` : "")),
+    h("td.act", job.links?.retry && button("Retry", "retry", job.id, { label: `Retry ${subject(job)}` })));
+}
+
+const cell = (name, value, title = null) => h("td.num", { "data-name": name, title }, value);
+
+export function outcome(job) {
+  const why = job.error ? line(job.error.message ?? job.error.code) : null;
+  return h("span.outcome", { "data-tone": { done: "go", failed: "bad" }[job.state] ?? null, title: why },
+    h("i.lamp", { "aria-hidden": "true" }), job.state, why && job.state === "failed" && h("span.unseen", `: ${why}`));
+}

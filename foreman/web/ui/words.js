@@ -1,0 +1,49 @@
+// Small pieces that several parts of the page show alike.
+
+import { h } from "./dom.js";
+import { known } from "./feed.js";
+import { kind, line, options, short } from "./format.js";
+
+const COLOURS = 8;
+
+export function hue(model) {
+  const at = known.models.indexOf(model);
+  return at < 0 ? "m0" : `m${at % COLOURS}`;
+}
+
+// What a job is about: its model, or what a command is called.
+export function subject(job) {
+  return job.label ? line(job.label) : short(String(job.model));
+}
+
+export function model(job, tag = "span") {
+  return h(`${tag}.model`, h(`i.dot.${hue(job.model)}`, { "aria-hidden": "true" }), h("bdi", subject(job)));
+}
+
+export function chips(key) {
+  return options(key).map((text) => h("span.chip", h("bdi", text)));
+}
+
+export function client(job) {
+  const [name, address] = split(line(job.client || "somebody"));
+  return h("span.client", { title: line(job.client) }, h("bdi", name), address && h("span.faint", ` ${address}`));
+}
+
+// "python-requests/2.32 10.0.0.4": the program, and where it runs.
+function split(text) {
+  const at = text.lastIndexOf(" ");
+  return at > 0 ? [text.slice(0, at), text.slice(at + 1)] : [text, ""];
+}
+
+export const what = (job) => kind(job.path);
+
+export function button(text, act, id, how = {}) {
+  const { quiet = true, label } = how;
+  return h(`button.${quiet ? "quiet" : "solid"}`, { type: "button", "data-act": act, "data-id": id, "aria-label": label }, text);
+}
+
+export const link = (job, ...inside) => h("a", { href: `#/jobs/${encodeURIComponent(job.id)}` }, ...inside);
+
+export function empty(...inside) {
+  return h("p.empty", ...inside);
+}

@@ -23,8 +23,14 @@ async def take(browser: Browser, url: str, folder: Path) -> None:
         page.on("console", lambda m: print(m.text))
         page.on("pageerror", lambda m: print(m))
         await page.goto(f"{url}/ui")
-        await page.wait_for_timeout(4000)
+        await page.wait_for_timeout(12000 if name == 'page-light' else 6000)
         await page.screenshot(path=folder / f"{name}.png")
+        await page.screenshot(path=f"/tmp/pagew/{name}-full.png", full_page=True)
+        if name == "page-light":
+            await page.locator(".recent tbody a").first.click()
+            await page.get_by_role("button", name="Show prompt").click()
+            await page.wait_for_timeout(1500)
+            await page.screenshot(path="/tmp/pagew/job.png", full_page=True)
         await page.close()
 
 

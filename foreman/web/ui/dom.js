@@ -20,7 +20,7 @@ function build(element, name, rest) {
 }
 
 function add(element, part) {
-  if (part === null || part === undefined || part === false || part === "") return;
+  if (part === null || part === undefined || part === false || part === true || part === "") return;
   if (Array.isArray(part)) part.forEach((one) => add(element, one));
   else if (part instanceof Node) element.append(part);
   else if (typeof part === "object") attributes(element, part);

@@ -62,8 +62,8 @@ const back = () => h("nav.back", { "aria-label": "Where you are" }, h("a", { hre
 function course() {
   const stats = job.stats;
   if (!stats) return null;
-  const first = stats.first_byte_seconds ?? stats.total_seconds, load = Math.min(stats.load_seconds, first);
-  const parts = [["waited", stats.waited_seconds], ["load", load], ["first token", first - load], ["answer", stats.total_seconds - first]];
+  const load = stats.load_seconds, first = stats.first_byte_seconds ?? stats.total_seconds - load;
+  const parts = [["waited", stats.waited_seconds], ["load", load], ["first token", first], ["answer", stats.total_seconds - load - first]];
   const all = parts.reduce((sum, [, value]) => sum + Math.max(0, value), 0) || 1;
   return h("section.card.course", { "aria-label": "How its time went" },
     h("div.bar", { "aria-hidden": "true" }, parts.map(([name, value]) => h(`i.${name.split(" ")[0]}`, { vars: { part: `${(Math.max(0, value) / all) * 100}%` } }))),

@@ -9,19 +9,19 @@ export function machine() {
   const { machine: told } = known;
   if (!told) return null;
   const { readings, thresholds, gate } = told;
-  return h("section.machine", { "aria-labelledby": "machine-head" },
-    h("header.bare", h("h2", { id: "machine-head" }, "Machine"), h("span.faint", watching(gate))),
+  return h("section.card.machine", { "aria-labelledby": "machine-head" },
+    h("header", h("h2", { id: "machine-head" }, "Machine"), h("span.faint", watching(gate))),
     h("div.tiles", load(readings, thresholds), memory(readings, thresholds, told.next), disk(readings, thresholds)),
     readings.foreign?.length ? h("p.note", { "data-tone": "hold" }, `Busy with something else: ${readings.foreign.map(line).join(", ")}`) : null,
     told.next?.verdict && told.next.verdict !== "admit" && h("p.note", { "data-tone": "hold" }, line(told.next.text)));
 }
 
 function watching(gate) {
-  return gate.on ? "the gate holds a load while one of these is beyond its line" : "foreman's own machine; the gate is off, so nothing is held";
+  return gate.on ? "a load is held while one is beyond its line" : "foreman's own; the gate is off, nothing is held";
 }
 
 function tile(name, value, unit, aside, tone, drawing) {
-  return h("article.card.tile", { "data-tone": tone },
+  return h("article.tile", { "data-tone": tone },
     h("header", h("h3", name), h("span.faint", aside)),
     h("p.figure", h("b.num", value), h("span", unit)), drawing);
 }
@@ -40,7 +40,7 @@ function memory(readings, { memory_reserve: limit }, next) {
   const after = next && next.needed !== null && next.there !== null ? next.there + limit - next.needed : null;
   const low = now !== null && now < limit;
   const drawing = chart("Memory available", points("memory_available"), { limit, top: total, mark: after, text: size });
-  const says = after === null ? null
+  const says = after === null ? next && next.verdict === "admit" && h("p.after.none", "the next job loads nothing")
     : h("p.after", { "data-tone": after < limit ? "hold" : null }, "after the next load ", h("b.num", after < 0 ? "too little" : size(after)));
   return tile("Memory", size(now), total ? `free of ${size(total)}` : "free", `keeps ${size(limit)}`, low ? "hold" : null, [drawing, says]);
 }

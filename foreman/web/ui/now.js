@@ -71,7 +71,7 @@ export function lanes() {
   const { queue } = known;
   if (!queue) return null;
   const { local, remote } = queue.lanes;
-  const busy = remote.running.length || remote.queued || known.health?.remotes?.length;
+  const busy = Boolean(remote.running.length || remote.queued || known.health?.remotes?.length);
   return h(`section.lanes${busy ? ".two" : ""}`, { "aria-label": "What runs" },
     h("article.card.lane", heading("Local lane", "one job at a time"), localJob(local, queue), resident()),
     busy && h("article.card.lane", heading("Remote lane", `${remote.running.length} of ${plural(remote.slots, "slot")} taken`),
@@ -121,10 +121,11 @@ function trace(id) {
     const [first, latest] = [part[0], part[part.length - 1]];
     points.push([back, ((latest[1] - first[1]) * 1000) / (latest[0] - first[0])]);
   }
-  if (points.length < 4) return h("span.trace");
+  if (points.length < 4) points.length = 0;
   const most = Math.max(...points.map(([, value]) => value), 0.1);
   const text = points.map(([back, value]) => `${(120 - back * 4).toFixed(1)},${(30 - (value / most) * 27).toFixed(1)}`).join(" ");
-  return s("svg.trace", { viewBox: "0 0 120 32", "aria-hidden": "true" }, s("polyline", { points: text }));
+  return s("svg.trace", { viewBox: "0 0 120 32", "aria-hidden": "true" },
+    s("line", { x1: 0, x2: 120, y1: 31, y2: 31 }), s("polyline", { points: text }));
 }
 
 function next(lane, queue, name) {

@@ -49,7 +49,8 @@ function draw() {
 function overview() {
   const main = place("main");
   if (!place("part-now")) {
-    show(main, h("h1.unseen", "What foreman runs"), ["notes", "now", "line"].map(part), h("div.columns", part("queue"), part("machine")), part("reloads"), part("recent"));
+    show(main, h("h1.unseen", "What foreman runs"), ["notes", "now", "line"].map(part),
+      h("div.columns", h("div", part("queue"), part("recent")), h("div", part("machine"), part("reloads"))));
     Object.keys(PARTS).forEach((name) => dirty.add(name));
   }
   for (const name of dirty) if (PARTS[name]) show(place(`part-${name}`), PARTS[name]());

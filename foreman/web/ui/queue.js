@@ -51,8 +51,8 @@ function group({ key, lane, jobs, n }) {
 
 // What has to happen before the first of a group can run.
 function between(job) {
-  const text = { swap: "another model is loaded", reload: "the model loads again, with other options",
-    remote_lane: "the remote lane has its turn", local_lane: "the local lane has its turn" }[job.reason];
+  const text = { swap: "then this model is loaded", reload: "then it loads again, with other options",
+    remote_lane: "then the remote lane has its turn", local_lane: "then the local lane has its turn" }[job.reason];
   return text && h("p.between", h("span", text));
 }
 
@@ -70,7 +70,8 @@ function start(job) {
   if (job.expected_start !== null && job.expected_start !== undefined) {
     return job.expected_start < 1 ? "starts now" : `starts in ~${clock(job.expected_start)}`;
   }
-  return h("span.faint", job.hold ? "held" : job.reason === "loaded" ? "start not known yet" : WHY[job.reason] ?? "");
+  const known = { held: "held", paused: "paused", target_down: "target is down" }[job.hold ? "held" : job.reason];
+  return h("span.faint", known ? {} : { title: `${WHY[job.reason] ?? ""}; when is not known yet` }, known ?? "–");
 }
 
 function later(jobs) {

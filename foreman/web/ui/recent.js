@@ -2,10 +2,11 @@
 
 import { h } from "./dom.js";
 import { known } from "./feed.js";
-import { count, duration, line, since, clock, time } from "./format.js";
+import { clock, count, duration, line, since, time } from "./format.js";
 import { button, client, link, model, subject, what } from "./words.js";
 
-const SHOWN = 20;
+const SHOWN = 14;
+const HEADS = ["Job", "Client", "Waited", "Load", "First token", "Tokens/s", "Total", "Ended", "Outcome"];
 
 export function recent() {
   const jobs = known.recent;
@@ -13,15 +14,15 @@ export function recent() {
   const ordered = [...jobs].sort((a, b) => ((a.finished_at ?? "9") < (b.finished_at ?? "9") ? 1 : -1)).slice(0, SHOWN);
   return h("section.card.recent", { "aria-labelledby": "recent-head" },
     h("header", h("h2", { id: "recent-head" }, "Recent jobs")),
-    h("div.scroll", h("table",
-      h("thead", h("tr", ["Job", "Client", "Waited", "Load", "First token", "Tokens/s", "Total", "Outcome"].map((name, n) =>
-        h(`th${n > 1 && n < 7 ? ".num" : ""}`, { scope: "col" }, name)), h("th", h("span.unseen", "Act")))),
-      h("tbody", ordered.map(row)))));
+    h("table",
+      h("thead", h("tr", HEADS.map((name, n) => h(`th${n > 1 && n < 8 ? ".num" : ""}`, { scope: "col" }, name)))),
+      h("tbody", ordered.map(row))));
 }
 
+// Tokens a second, from the first of them on.
 export function speed(stats) {
   if (!stats?.output_tokens || stats.first_byte_seconds === null) return null;
-  const took = stats.total_seconds - stats.first_byte_seconds;
+  const took = stats.total_seconds - stats.load_seconds - stats.first_byte_seconds;
   return took > 0.02 ? stats.output_tokens / took : null;
 }
 
@@ -29,14 +30,14 @@ function row(job) {
   const stats = job.stats ?? {}, pace = speed(job.stats);
   return h("tr", { "data-key": job.id },
     h("th", { scope: "row" }, link(job, model(job)), h("span.faint.what", what(job))),
-    h("td", client(job)),
+    h("td.who", client(job)),
     cell("Waited", duration(stats.waited_seconds)),
     cell("Load", stats.load_seconds ? duration(stats.load_seconds) : "–"),
     cell("First token", duration(stats.first_byte_seconds)),
     cell("Tokens/s", pace === null ? "–" : pace.toFixed(pace < 9.95 ? 1 : 0), stats.output_tokens ? `${count(stats.output_tokens)} tokens` : null),
     cell("Total", duration(stats.total_seconds)),
-    h("td", outcome(job), h("span.faint.ago", { title: time(job.finished_at) }, job.finished_at ? `${clock(since(job.finished_at))} ago` : "")),
-    h("td.act", job.links?.retry && button("Retry", "retry", job.id, { label: `Retry ${subject(job)}` })));
+    h("td.num.faint", { "data-name": "Ended", title: time(job.finished_at) }, job.finished_at ? `${clock(since(job.finished_at))} ago` : "now"),
+    h("td.end", outcome(job), job.links?.retry && button("Retry", "retry", job.id, { label: `Retry ${subject(job)}` })));
 }
 
 const cell = (name, value, title = null) => h("td.num", { "data-name": name, title }, value);

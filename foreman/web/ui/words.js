@@ -24,15 +24,12 @@ export function chips(key) {
   return options(key).map((text) => h("span.chip", h("bdi", text)));
 }
 
+// Of "python-requests/2.32 10.0.0.4" the program, and where it runs where that is not here.
 export function client(job) {
-  const [name, address] = split(line(job.client || "somebody"));
-  return h("span.client", { title: line(job.client) }, h("bdi", name), address && h("span.faint", ` ${address}`));
-}
-
-// "python-requests/2.32 10.0.0.4": the program, and where it runs.
-function split(text) {
-  const at = text.lastIndexOf(" ");
-  return at > 0 ? [text.slice(0, at), text.slice(at + 1)] : [text, ""];
+  const text = line(job.client || "somebody"), at = text.lastIndexOf(" ");
+  const [name, address] = at > 0 ? [text.slice(0, at), text.slice(at + 1)] : [text, ""];
+  const away = !["127.0.0.1", "::1"].includes(address) && address;
+  return h("span.client", { title: text }, h("bdi", name.replace(/\/\d[^ ]*$/, "")), away && h("span.faint", ` ${away}`));
 }
 
 export const what = (job) => kind(job.path);

@@ -31,7 +31,16 @@ async def events(request: web.Request) -> web.StreamResponse:
         raise BadRequest("live must be true or false")
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", hdrs.CACHE_CONTROL: "no-store"})
     await response.prepare(request)
-    rhythm = _Rhythm(Pulse(engine) if live == "true" else None)
+    try:
+        await _follow(engine, response, number, Pulse(engine) if live == "true" else None)
+    except ConnectionError:
+        response.force_close()
+    return response
+
+
+async def _follow(engine: Engine, response: web.StreamResponse, number: int, pulse: Pulse | None) -> None:
+    """Raises ConnectionError where the client has gone."""
+    rhythm = _Rhythm(pulse)
     while not engine.draining:
         missed = engine.events.since(number)
         if missed is None:
@@ -48,7 +57,6 @@ async def events(request: web.Request) -> web.StreamResponse:
                 await engine.events.news(number)
         except TimeoutError:
             continue
-    return response
 
 
 class _Rhythm:

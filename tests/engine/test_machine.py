@@ -100,6 +100,28 @@ def test_the_system_is_read_where_it_can_be(library: Any, tmp_path: Path) -> Non
     assert readings.foreign == ("ollama pull theirs",)
 
 
+def test_a_glance_looks_at_no_program_and_lets_the_own_part_fade(library: Any, tmp_path: Path) -> None:
+    reader = SystemReader(tmp_path, ())
+    assert reader.glance(1.0).own_load == 0.0
+    for second, used in ((0, 0.0), (600, 2_400.0)):
+        library.rows = [row(os.getpid(), 1, "python -m foreman serve", used)]
+        own = reader.read(1_000.0 + second).own_load
+    library.process_iter = None
+    seen = reader.glance(1_660.0)
+    assert (seen.available, seen.total, seen.foreign) == (7_000, 9_000, None)
+    assert seen.own_load == pytest.approx(own / 2.718281828)
+
+
+async def test_a_glance_is_a_full_reading_where_there_is_one(library: Any, tmp_path: Path) -> None:
+    clock = HandClock()
+    machine = Machine(SystemReader(tmp_path, ()), clock)
+    whole = await machine.readings()
+    assert await machine.glance() is whole
+    clock.advance(FRESH_SECONDS)
+    assert (await machine.glance()).foreign is None
+    assert (await machine.readings()).foreign == ()  # a glance is never taken for one
+
+
 def test_what_foreman_and_the_target_use_is_their_part_of_the_load(library: Any, tmp_path: Path) -> None:
     reader = SystemReader(tmp_path, ())
     for second, used in ((0, 0.0), (60, 240.0), (120, 480.0)):

@@ -273,3 +273,10 @@ def test_a_forecast_is_one_plain_sentence(readings: Readings, there: int | None,
 
 def test_a_pull_is_told_without_memory() -> None:
     assert sentence(Candidate(Kind.PULL, "pull phi4:14b"), Admit(), 38 * GB) == "next: pull phi4:14b: may start"
+
+
+async def test_the_last_quarter_of_an_hour_is_told(front: Front) -> None:
+    told = await get(front, "/machine/history")
+    assert told["every_seconds"] == 10
+    assert set(told["readings"][0]) == {"at", "load_per_core", "memory_available", "disk_free"}
+    assert told["readings"][0]["memory_available"] == 80 * GB

@@ -7,7 +7,7 @@ MARK ?= clients and not long
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 
-.PHONY: run test demo check lint types tests test-clients lock bench clean
+.PHONY: run test demo check lint types tests test-clients lock bench soak clean
 
 run: $(VENV)/.run  ## serve on 127.0.0.1:11435 in front of the Ollama on 127.0.0.1:11434 (or the bundled stub)
 	@$(BIN)/foreman serve --stub-if-absent $(ARGS)
@@ -36,6 +36,9 @@ tests/clients/node_modules/.package-lock.json: tests/clients/package.json tests/
 
 bench: $(VENV)/.dev  ## what foreman costs and what it saves, measured; ARGS="load ..." puts a server under load
 	@$(BIN)/python -m bench $(ARGS)
+
+soak: $(VENV)/.dev  ## ten minutes of mixed load and restarts: memory, descriptors, threads and log must stay flat
+	@$(BIN)/python -m bench soak $(ARGS)
 
 lock: $(VENV)/.dev  ## resolve again; commit the result
 	$(COMPILE) --extra build --output-file requirements.lock

@@ -17,10 +17,13 @@ from bench.figures.tables import as_markdown, as_text
 from bench.load.plan import Plan, refusal
 from bench.load.report import plot, progress, report
 from bench.load.run import Result, load
-from bench.options import LOAD, REPORT, parsed
+from bench.options import LOAD, REPORT, SOAK, parsed
 from bench.parts.run import measured
 from bench.parts.workloads import WORKLOADS
 from bench.scale import FULL, QUICK, Scale
+from bench.soak.figures import Soaked, faults, told
+from bench.soak.plan import Plan as SoakPlan
+from bench.soak.run import soak
 from bench.wire.connection import AnswerVoid
 from foreman.cli.serve import loop_factory
 from foreman.cli.terminal import writable
@@ -129,4 +132,19 @@ def _loaded(plan: Plan, result: Result) -> int:
     return 0 if len(result.total) == plan.requests else 1
 
 
-_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {LOAD: _load, REPORT: _report}
+def _soak(options: argparse.Namespace) -> int:
+    plan, soaked = SoakPlan(options.seconds, options.clients, options.seed), Soaked()
+    with tempfile.TemporaryDirectory(prefix="foreman-soak-") as name:
+        _in_loop(soak(plan, Path(name), soaked, say))
+    say("")
+    print(as_text(told(soaked)))
+    wrong = faults(soaked)
+    print("\n" + ("\n".join(f"WRONG: {fault}" for fault in wrong) or "All of it stayed as it was."))
+    return 1 if wrong else 0
+
+
+_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
+    LOAD: _load,
+    REPORT: _report,
+    SOAK: _soak,
+}

@@ -9,10 +9,12 @@ from typing import Final
 from bench.parts.run import PARTS
 from bench.parts.workloads import WORKLOADS
 from bench.scale import FULL
+from bench.soak.plan import Plan
 
 ALL: Final = "all"
 LOAD: Final = "load"
 REPORT: Final = "report"
+SOAK: Final = "soak"
 EPILOG: Final = "Flags alone belong to a run of everything: see python -m bench all --help."
 
 
@@ -31,6 +33,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_run(commands.add_parser(name, help=part.shows, description=_sentence(part.shows)), (name,))
     shows = "put a server under load"
     _add_load(commands.add_parser(LOAD, help=shows, description=_sentence(shows)))
+    shows = "foreman under a mixed load with restarts: what it holds must stay as it was"
+    _add_soak(commands.add_parser(SOAK, help=shows, description=_sentence(shows)))
     shows = "the tables of an earlier run, in Markdown"
     _add_report(commands.add_parser(REPORT, help=shows, description=_sentence(shows)))
     return parser
@@ -66,6 +70,13 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=_picture, metavar="FILE", help="draw histograms into this SVG file")
     parser.add_argument("--api-key-file", type=Path, metavar="FILE", help="the key that the server asks for")
     parser.add_argument("--yes", action="store_true", help="also when the host is not this machine")
+
+
+def _add_soak(parser: argparse.ArgumentParser) -> None:
+    usual = Plan()
+    parser.add_argument("--seconds", type=_seconds, default=usual.seconds, metavar="S", help="default: %(default)g")
+    parser.add_argument("--clients", type=_count, default=usual.clients, metavar="N", help="default: %(default)s")
+    parser.add_argument("--seed", type=_count, default=usual.seed, metavar="N", help="of the clients' dice")
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:

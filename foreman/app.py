@@ -28,6 +28,7 @@ from foreman.engine.poller import Poller
 from foreman.engine.relay import Budget
 from foreman.engine.rules import Rules
 from foreman.engine.sqlite import SqliteStore
+from foreman.engine.supervisor import Supervisor
 from foreman.engine.target import Target
 from foreman.engine.upstream import Upstream
 from foreman.engine.upstreams import Upstreams
@@ -116,17 +117,19 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     Raises StartupError where it cannot start. Any other exception means that a part of the engine died.
     """
     key = None if settings.api_key_file is None else read_api_key(settings.api_key_file)
-    async with engine_of(settings, SystemClock()) as engine:
+    clock = SystemClock()
+    supervisor = Supervisor(os.environ, clock)
+    async with engine_of(settings, clock) as engine:
         await engine.start()
         guard = Guard(settings.allowed_hosts, settings.allowed_origins, key)
         app, quick = application(settings, engine, guard), settings.http_server == "quick"
         async with listening(app, settings.listen, quick=quick) as url:
             collector.settle()
-            await _until_signalled(engine, lambda: ready(url))
+            await _until_signalled(engine, supervisor, lambda: ready(url))
         await engine.settled()
 
 
-async def _until_signalled(engine: Engine, ready: Callable[[], None]) -> None:
+async def _until_signalled(engine: Engine, supervisor: Supervisor, ready: Callable[[], None]) -> None:
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     def signalled() -> None:
@@ -137,16 +140,19 @@ async def _until_signalled(engine: Engine, ready: Callable[[], None]) -> None:
         loop.add_signal_handler(number, signalled)
     running = asyncio.create_task(engine.run(), name="engine")
     tidying = asyncio.create_task(collector.tidy(engine.jobs, engine.clock), name="collector")
+    feeding = asyncio.create_task(supervisor.feed(), name="watchdog")
     asked = asyncio.create_task(stop.wait())
     ready()
+    supervisor.ready()
     await asyncio.wait((running, asked), return_when=asyncio.FIRST_COMPLETED)
     if asked.done():
+        supervisor.stopping()
         log_event(log, logging.INFO, "draining", "stopping: the running job may end, the queue is kept")
         await engine.drain(hurry)
         # A worker that still has not ended waits for a store or a target that does not answer; recovery takes over.
         running.cancel()
         await asyncio.wait((running,))
-    asked.cancel()
-    tidying.cancel()
+    for task in (asked, tidying, feeding):
+        task.cancel()
     if not running.cancelled():
         running.result()

@@ -1,6 +1,7 @@
 """The files of deploy/: each is read as its own program would read it, and held against the settings and the house."""
 
 import configparser
+import os
 import plistlib
 import re
 import shutil
@@ -20,7 +21,16 @@ PORT = 11435
 
 
 def test_every_file_is_known_here() -> None:
-    known = {"Dockerfile", "README.md", "compose.yaml", "foreman.plist", "foreman.service"}
+    known = {
+        "Caddyfile",
+        "Dockerfile",
+        "README.md",
+        "compose.yaml",
+        "foreman.plist",
+        "foreman.service",
+        "install-agent.sh",
+        "nginx.conf",
+    }
     assert {path.name for path in DEPLOY.iterdir()} == known
 
 
@@ -77,6 +87,17 @@ def test_the_unit_leaves_time_for_the_running_job(service: dict[str, list[str]])
     assert stops_in_time(int(service["TimeoutStopSec"][0].removesuffix("s")))
 
 
+def test_the_unit_waits_for_foreman_and_watches_it(service: dict[str, list[str]]) -> None:
+    assert service["Type"] == ["notify"]
+    assert service["NotifyAccess"] == ["main"]
+    assert service["WatchdogSec"] == ["30s"]
+
+
+def test_the_unit_leaves_the_gate_what_it_reads(service: dict[str, list[str]]) -> None:
+    assert service["ProcSubset"] == ["all"]
+    assert service["ProtectProc"] == ["default"]
+
+
 def test_the_unit_takes_everything_away(service: dict[str, list[str]]) -> None:
     assert service["ProtectSystem"] == ["strict"]
     assert service["CapabilityBoundingSet"] == service["AmbientCapabilities"] == [""]
@@ -115,7 +136,7 @@ def test_systemd_rates_the_unit_as_its_page_says(installed_unit: Path) -> None:
     rated = re.search(r"exposure level for foreman.service: ([0-9.]+)", found.stdout)
     assert rated is not None, found.stdout + found.stderr
     assert float(rated[1]) <= 2.0
-    assert "rates it\n1.1 " in (DEPLOY / "README.md").read_text()
+    assert "rates it\n1.3 " in (DEPLOY / "README.md").read_text()
 
 
 # -- launchd
@@ -150,6 +171,52 @@ def test_the_agent_may_hold_a_client_for_every_waiting_job(agent: dict[str, obje
     limits = agent["SoftResourceLimits"]
     assert isinstance(limits, dict)
     assert limits["NumberOfFiles"] > Settings().max_queued
+
+
+def agent_script(home: Path, *arguments: str, program: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the script in a home of its own, with a launchctl that writes down what it is asked."""
+    folder = home / "tools"
+    folder.mkdir(parents=True, exist_ok=True)
+    launchctl = folder / "launchctl"
+    launchctl.write_text('#!/bin/sh\necho "$@" >> "$HOME/asked"\n')
+    launchctl.chmod(0o755)
+    copy = home / "some where" / "deploy"
+    shutil.copytree(DEPLOY, copy, dirs_exist_ok=True)
+    if program:
+        installed = home / "some where" / ".venv" / "bin" / "foreman"
+        installed.parent.mkdir(parents=True, exist_ok=True)
+        installed.write_text("#!/bin/sh\n")
+        installed.chmod(0o755)
+    command = ["sh", str(copy / "install-agent.sh"), *arguments]
+    environ = {"HOME": str(home), "PATH": f"{folder}:/usr/bin:/bin"}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_the_script_installs_the_agent_and_removes_it(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert agent_script(tmp_path).returncode == 0
+    plist = tmp_path / "Library" / "LaunchAgents" / "local.foreman.plist"
+    installed = plistlib.loads(plist.read_bytes())
+    assert installed["ProgramArguments"] == [f"{tmp_path}/some where/.venv/bin/foreman", "serve"]
+    assert installed["StandardErrorPath"] == f"{tmp_path}/Library/Logs/foreman.log"
+    assert agent_script(tmp_path, "--remove").returncode == 0
+    assert not plist.exists()
+    domain = f"gui/{os.getuid()}"
+    start, stop = f"bootstrap {domain} {plist}", f"bootout {domain}/local.foreman"
+    assert (tmp_path / "asked").read_text().splitlines() == [stop, start, stop, start, stop]
+
+
+def test_the_script_says_what_is_wrong(tmp_path: Path) -> None:
+    missing = agent_script(tmp_path, program=False)
+    assert (missing.returncode, "install foreman first" in missing.stderr) == (1, True)
+    wrong = agent_script(tmp_path, "--stop")
+    assert (wrong.returncode, wrong.stderr) == (2, "usage: install-agent.sh [--remove]\n")
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="no shellcheck here")
+def test_the_script_is_clean() -> None:
+    found = subprocess.run(["shellcheck", DEPLOY / "install-agent.sh"], capture_output=True, text=True, check=False)
+    assert found.stdout == ""
 
 
 # -- containers

@@ -66,6 +66,14 @@ class Child:
             said = "; ".join(self._last) or "it said nothing"
             raise StartupError(f"{self.name} ended by itself with status {self._process.returncode}: {said}")
 
+    async def stop(self) -> int:
+        """Ask it to end, and wait until it has; gives its exit status."""
+        if self._process.returncode is None:
+            self._process.terminate()
+        status = await self._process.wait()
+        await self._reading
+        return status
+
     async def kill(self) -> None:
         """kill -9; on return it is gone."""
         if self._process.returncode is None:

@@ -4,10 +4,10 @@ What a flag's text means is decided in `config.load`, in one place with the envi
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from foreman import __version__
 from foreman.cli.client_flags import ASKING, Ask, add_commands, asked
@@ -16,6 +16,8 @@ from foreman.config import did_you_mean
 from foreman.core.errors import ConfigError
 from foreman.kinds import SWITCH
 from foreman.settings import SETTINGS, Setting, Settings
+
+_ALL: Final = frozenset(entry.name for entry in SETTINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class CommandLine:
     as_json: bool = False
     ask: Ask | None = None
     run: RunAsk | None = None
+    file: Path | None = None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,6 +60,7 @@ def parse(argv: Sequence[str]) -> CommandLine:
         as_json=given.get("as_json", False),
         ask=asked(given) if given["command"] in ASKING else None,
         run=to_run(given, program) if given["command"] == RUN else None,
+        file=given.get("file"),
     )
 
 
@@ -81,6 +85,15 @@ def parser() -> argparse.ArgumentParser:
     add_commands(commands, _command)
     add_run(commands, _command)
 
+    backup = _command(commands, "backup", "backup", "write a copy of the database, also while foreman runs")
+    backup.add_argument("file", type=Path, metavar="FILE", help="a file that is not there yet")
+    _add_settings(backup, ("db",))
+    restore = _command(
+        commands, "restore", "restore", "put a copy in the place of the database, while foreman does not run"
+    )
+    restore.add_argument("file", type=Path, metavar="FILE", help="a file that `foreman backup` made")
+    _add_settings(restore, ("db",))
+
     config = commands.add_parser("config", help="look at the settings")
     show = _command(
         config.add_subparsers(metavar="COMMAND", required=True, title="commands"),
@@ -101,11 +114,11 @@ def _command(
     return parser
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
+def _add_settings(parser: argparse.ArgumentParser, names: Container[str] = _ALL) -> None:
     parser.add_argument("--config", dest="config_path", type=Path, metavar="FILE", help="read settings from this file")
     group = parser.add_argument_group("settings", "Also as environment variables and in the file; a flag wins.")
     defaults = Settings()
-    for entry in SETTINGS:
+    for entry in (entry for entry in SETTINGS if entry.name in names):
         is_switch = entry.meta.kind is SWITCH
         group.add_argument(
             entry.flag,

@@ -47,6 +47,10 @@ def _run(line: flags.CommandLine) -> int:
     if line.command == "config show":
         print(show(configured, as_json=line.as_json))
         return 0
+    if line.file is not None:
+        from foreman.cli.copies import run as copy
+
+        return copy(line.command, line.file, configured.settings.db)
     if line.ask is not None:
         from foreman.cli.ask import run as ask
 

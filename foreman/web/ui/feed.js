@@ -5,7 +5,7 @@ import { get } from "./api.js";
 
 export const known = {
   link: "starting", // live, lost
-  queue: null, health: null, machine: null, history: null, recent: null, reloads: null,
+  queue: null, health: null, machine: null, history: null, recent: null, reloads: null, keys: null,
   pace: new Map(), // by job: {samples: [[ms, tokens]], tokens}
   models: [],
 };
@@ -13,12 +13,14 @@ export const known = {
 const FINISHED = new Set(["done", "failed", "cancelled"]);
 const RECENT = 60;
 // Seldom changes by itself; pause between asking again, in ms.
-const EVERY = { health: 5000, machine: 5000, history: 10000, reloads: 15000 };
+const EVERY = { health: 5000, machine: 5000, history: 10000, reloads: 15000, keys: 15000 };
+// What is not asked for, because nobody here may see it.
+export const closed = new Set(["keys"]);
 // A burst of changes is asked about once in this time.
 const GAP = 120;
 
 const PATHS = {
-  queue: "queue", health: "health", machine: "machine", history: "machine/history", reloads: "machine/reloads",
+  queue: "queue", health: "health", keys: "keys", machine: "machine", history: "machine/history", reloads: "machine/reloads",
   recent: `jobs?state=done,failed,cancelled&limit=${RECENT}`,
 };
 const asking = new Map();
@@ -76,6 +78,7 @@ async function check() {
 
 // Ask for one of PATHS: at once, or when the answer under way is there, so that the last change is always seen.
 export async function refresh(name) {
+  if (closed.has(name)) return;
   if (asking.has(name)) { asking.set(name, true); return; }
   asking.set(name, false);
   try {

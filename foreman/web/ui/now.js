@@ -35,7 +35,7 @@ export function top(may) {
       h("span", "Ollama at ", h("bdi", line(target.url.replace(/^https?:\/\//, "")))),
       h("span", polled(target)),
       target.reachable !== false && h("span", plural(target.models, "model"))),
-    h("div.acts", known.queue && may.manage && (known.queue.paused
+    h("div.acts", known.queue && may.pause && (known.queue.paused
       ? button("Resume", "resume", "", { quiet: false })
       : button("Pause", "pause", "", { label: "Pause: begin no further job" })),
     may.leave && button("Sign out", "leave", "")),

@@ -3,10 +3,11 @@
 import { get } from "./api.js";
 import { confirmed, say, toast } from "./dialog.js";
 import { h, show } from "./dom.js";
-import { close, follow, known, open, refresh, running } from "./feed.js";
+import { close, closed, follow, known, open, refresh, running } from "./feed.js";
 import * as job from "./job.js";
 import { lanes, saying, top, trouble } from "./now.js";
 import { machine } from "./machine.js";
+import { keys } from "./keys.js";
 import { queue, unfold } from "./queue.js";
 import { recent } from "./recent.js";
 import { reloads } from "./reloads.js";
@@ -15,11 +16,11 @@ import * as session from "./session.js";
 import { subject } from "./words.js";
 
 const place = (id) => document.getElementById(id);
-const PARTS = { notes: trouble, now: lanes, line: ribbon, machine, queue, reloads, recent };
+const PARTS = { notes: trouble, now: lanes, line: ribbon, machine, queue, reloads, recent, keys };
 // What is drawn again when something has changed; `tick` is the passing of time.
 const NEEDS = {
   link: ["notes"], queue: ["notes", "now", "line", "queue"], recent: ["line", "recent", "queue"], health: ["notes", "now", "queue"],
-  machine: ["machine", "now"], history: ["machine"], reloads: ["reloads"], pace: ["now"], tick: ["now", "queue", "recent"],
+  machine: ["machine", "now"], history: ["machine"], reloads: ["reloads"], keys: ["keys"], pace: ["now"], tick: ["now", "queue", "recent"],
 };
 let view = "", due = 0, door = false;
 const dirty = new Set();
@@ -50,7 +51,7 @@ function overview() {
   const main = place("main");
   if (!place("part-now")) {
     show(main, h("h1.unseen", "What foreman runs"), ["notes", "now", "line"].map(part),
-      h("div.columns", h("div", part("queue"), part("recent")), h("div", part("machine"), part("reloads"))));
+      h("div.columns", h("div", part("queue"), part("recent")), h("div", part("machine"), part("reloads"), part("keys"))));
     Object.keys(PARTS).forEach((name) => dirty.add(name));
   }
   for (const name of dirty) if (PARTS[name]) show(place(`part-${name}`), PARTS[name]());
@@ -132,6 +133,8 @@ async function start() {
     welcome = error.status !== 401;
   }
   door = !welcome;
+  if (session.may().keys) closed.delete("keys");
+  else closed.add("keys");
   if (welcome && !following) {
     following = true;
     follow({ changed, job: (event) => job.shows(event.id) && job.look(), denied: () => { close(); start(); } });

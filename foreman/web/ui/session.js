@@ -3,7 +3,8 @@
 import { ask, get, Refused, refused } from "./api.js";
 import { h } from "./dom.js";
 
-export const session = { required: false, scopes: null };
+// `scopes` null: this foreman knows none.
+export const session = { required: false, scopes: null, label: null };
 
 // Whether there is somebody to show things to. A foreman that knows no sessions asks for none.
 export async function known() {
@@ -11,14 +12,16 @@ export async function known() {
     Object.assign(session, await get("ui/session"));
   } catch (error) {
     if (!(error instanceof Refused) || error.status === 401) throw error;
-    Object.assign(session, { required: false, scopes: null });
+    Object.assign(session, { required: false, scopes: null, label: null });
   }
-  return !session.required || session.scopes?.length > 0;
+  return !session.required;
 }
 
+// `pause`: the queue as a whole; `keys`: see who has one; `leave`: be somebody else.
 export const may = () => ({
-  manage: !session.required || ["manage", "admin"].some((scope) => session.scopes?.includes(scope)),
-  leave: session.required && session.scopes?.length > 0,
+  pause: session.scopes === null || session.scopes.includes("admin"),
+  keys: Boolean(session.scopes?.includes("admin")),
+  leave: Boolean(session.label),
 });
 
 // Throws Refused.
@@ -31,8 +34,8 @@ export const leave = () => ask("ui/session", { method: "DELETE" });
 
 export function form() {
   return h("section.card.door", { "aria-labelledby": "door-head" }, h("h1", { id: "door-head" }, "A key, please"),
-    h("p", "This foreman asks for a key. Make one on its machine, with the right to read and, to act, to manage:"),
-    h("p", h("code", "foreman keys create --name page --scope read --scope manage")),
+    h("p", "This foreman asks for a key. One with the scopes infer and read shows its own jobs; with admin, everybody's. Make one on its machine:"),
+    h("p", h("code", "foreman keys create --scopes admin")),
     h("form", { id: "door" }, h("label", { for: "key" }, "Key"),
       h("input", { id: "key", type: "password", autocomplete: "current-password", spellcheck: "false", required: true, "data-own": "" }),
       h("button.solid", { type: "submit" }, "Sign in")),

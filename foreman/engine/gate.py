@@ -233,6 +233,8 @@ class Gate:
         before, self._verdicts = self._verdicts, verdicts
         for key in before.keys() | verdicts.keys():
             old, new = before.get(key), verdicts.get(key)
+            if new is not None and not isinstance(new, Refuse) and _words(new) != _words(old):
+                self._jobs.figures.judged(*_words(new))
             if isinstance(new, Hold) and not (isinstance(old, Hold) and old.cause is new.cause):
                 _log_hold(key, new)
                 self._jobs.lanes.moved_up(Lane.LOCAL)
@@ -283,6 +285,7 @@ class Gate:
                 continue
             _, verdict = await self.look(key, await self.machine.readings())
             if isinstance(verdict, Refuse):
+                self._jobs.figures.judged(*_words(verdict))
                 self._known.discard(key)  # what comes next under it is to fail too
                 await self._fail(key, verdict)
 
@@ -297,11 +300,12 @@ class Gate:
             if live is None:
                 self._jobs.local.depth.remove(LoadKey.parse(key).model, key)
                 self._jobs.lanes.moved_up(Lane.LOCAL)
+                self._jobs.figures.ended(Lane.LOCAL, LoadKey.parse(key).model, JobState.FAILED, code=NeverFits.code)
             else:
                 live.relay.finish(NeverFits(verdict.text))
-                self._jobs.gone(live, JobState.FAILED)
+                self._jobs.gone(live, JobState.FAILED, code=NeverFits.code)
             log_event(
-                log, logging.WARNING, "job_finished", "job failed", job=job_id, load_key=key,
+                log, logging.WARNING, "job_finished", "job failed", job=job_id, trace=live and live.trace, load_key=key,
                 outcome=JobState.FAILED, error=NeverFits.code, needed=verdict.needed, there=verdict.there,
             )  # fmt: skip
 
@@ -311,6 +315,13 @@ def _for_pulls(readings: Readings, thresholds: Thresholds) -> tuple[Readings, Th
     `ollama pull` may be waiting for this very job."""
     foreign = readings.foreign and tuple(text for text in readings.foreign if not matches(PULLING, text.split()))
     return replace(readings, foreign=foreign), replace(thresholds, disk_reserve=0)
+
+
+def _words(verdict: Verdict | None) -> tuple[str, str]:
+    """A verdict as it is counted: what it says, and the cause where there is one."""
+    if verdict is None or isinstance(verdict, Admit):
+        return "" if verdict is None else "admit", ""
+    return "hold" if isinstance(verdict, Hold) else "refuse", verdict.cause
 
 
 def _log_hold(key: str, hold: Hold) -> None:

@@ -18,6 +18,7 @@ from foreman.engine.clock import Clock
 from foreman.engine.live import Live
 from foreman.engine.patience import Limits, Patience
 from foreman.engine.poller import SWAP_SECONDS, Poller
+from foreman.engine.reloads import Reloads
 from foreman.engine.target import Target
 from foreman.log import log_event
 
@@ -29,15 +30,26 @@ EVICT_LOOK_SECONDS: Final = 0.1
 
 
 class Loading:
-    """Loads what one job needs, once. `ms` is what it took."""
+    """Loads what one job needs, once. `ms` is what it took; `reloads` is told."""
 
-    def __init__(self, live: Live, patience: Patience, target: Target, poller: Poller, clock: Clock, limits: Limits):
+    def __init__(
+        self,
+        live: Live,
+        patience: Patience,
+        target: Target,
+        poller: Poller,
+        clock: Clock,
+        limits: Limits,
+        reloads: Reloads,
+    ) -> None:
         self._live = live
         self._patience = patience
         self._target = target
         self._poller = poller
         self._clock = clock
         self._limits = limits
+        self._reloads = reloads
+        self._made = False
         self.ms = 0
 
     async def run(self) -> Refusal | None:
@@ -50,6 +62,7 @@ class Loading:
         if isinstance(need, Ready) or not await self._poller.knows(names.parse(need.key.model)):
             return None
         began = self._clock.monotonic()
+        cause = self._reloads.cause(need)
         self._live.loading = True
         try:
             for model in need.evict:
@@ -57,7 +70,10 @@ class Loading:
             return await self._load(need)
         finally:
             self._live.loading = False
-            self.ms = int((self._clock.monotonic() - began) * 1000)
+            seconds = self._clock.monotonic() - began
+            self.ms = int(seconds * 1000)
+            if cause is not None:
+                self._reloads.pay(self._live, need.key, cause, seconds, loaded=self._made)
 
     def _need(self) -> Ready | Load:
         models = self._poller.models
@@ -95,6 +111,7 @@ class Loading:
             refusal = Refusal(head.status, head.headers, await self._patience.rest(exchange))
         if refusal.status == 200:
             self._poller.loaded(need.key)
+            self._made = True
             return None
         if refusal.status < 500 and refusal.status != 429:
             return None

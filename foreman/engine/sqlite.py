@@ -48,6 +48,7 @@ class SqliteStore:
         self._inode = path.stat().st_ino
         self._notes: dict[int, steps.FirstByte] = {}  # of the jobs in flight
         self.failed = writer.failed
+        self.commits = writer.commits
 
     @classmethod
     @asynccontextmanager
@@ -236,6 +237,10 @@ class SqliteStore:
 
     async def oldest_queued(self) -> int | None:
         return await self._number(statements.OLDEST_QUEUED)
+
+    async def oldest_by_model(self) -> Mapping[tuple[Lane, str], int]:
+        rows = await self._read(statements.OLDEST_BY_MODEL)
+        return {(Lane(lane), model): at for lane, model, at in rows}
 
     async def usage(self) -> StoreUsage:
         """Raises StorageFailed when the file was removed or replaced: writes would go nowhere."""

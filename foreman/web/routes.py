@@ -20,11 +20,13 @@ from foreman.web.errors import Handler, is_own, render
 from foreman.web.events import events
 from foreman.web.guard import GUARD
 from foreman.web.machine import forecasts, history, machine
+from foreman.web.metrics import metrics
 from foreman.web.openapi import openapi
 from foreman.web.pages import file, page
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
 from foreman.web.queued import embeddings, queued
+from foreman.web.reloads import reloads
 from foreman.web.response import response
 from foreman.web.status import health, root
 
@@ -61,6 +63,8 @@ OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/machine", machine),
     ("GET", "/machine/forecasts", forecasts),
     ("GET", "/machine/history", history),
+    ("GET", "/machine/reloads", reloads),
+    ("GET", "/metrics", metrics),
     ("GET", "/events", events),
     ("GET", "/openapi.json", openapi),
     ("GET", "/ui", page),

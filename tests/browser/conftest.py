@@ -3,7 +3,7 @@
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -70,25 +70,33 @@ class Watched:
 
 
 Pages = Callable[..., AbstractAsyncContextManager[Watched]]
+Before = Callable[[Watched], Awaitable[None]]
+
+
+async def nothing(_: Watched) -> None:
+    """Done before a page is asked for, where no test wants anything."""
 
 
 @pytest.fixture
 def pages(browser: Browser, foreman: Foreman) -> Pages:
     """Opens the page; at the end nothing may have gone wrong in it, and nobody else have been asked.
 
-    `forgiven` is a pattern of complaints that are due.
+    `forgiven` is a pattern of complaints that are due, `before` what is to be done before it is asked for.
     """
 
     @asynccontextmanager
-    async def opened(path: str = "", url: str = "", forgiven: str = "$^", **look: Any) -> AsyncIterator[Watched]:
+    async def opened(
+        path: str = "", url: str = "", forgiven: str = "$^", before: Before = nothing, **look: Any
+    ) -> AsyncIterator[Watched]:
         context = await browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **look})
         context.set_default_timeout(PATIENCE_MS)
         watched = Watched(await context.new_page())
         at = url or foreman.url
         try:
+            await before(watched)
             await watched.page.goto(f"{at}/ui{path}")
             yield watched
-            due = f"{forgiven}|ui/session|machine/reloads"
+            due = f"{forgiven}|ui/session"
             assert [text for text in watched.complaints if not re.search(due, text)] == []
             assert watched.hosts() == {urlsplit(at).netloc}
         finally:

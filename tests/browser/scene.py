@@ -86,19 +86,24 @@ async def _past(http: aiohttp.ClientSession, stub: StubOllama) -> None:
         stub.script(model, Script(tokens_per_second=pace))
     for burst in BURSTS:
         await asyncio.gather(*(_ask(http, n, model) for n, model in enumerate(burst)))
-    stub.script("/v1/chat/completions", [Script(status=400, error="the input is longer than the context")])
+    # The load takes the first of them.
+    stub.script(CODER, [Script(), Script(status=400, error="the input is longer than the context")])
     await _ask(http, 2, CODER, path="/v1/chat/completions")
 
 
 async def _present(http: aiohttp.ClientSession, stub: StubOllama, engine: Engine) -> list[asyncio.Task[None]]:
-    """One that runs, and some that wait."""
+    """One that runs, some that wait, and one that is held: it was looked at when the first of them was begun."""
     stub.script(QWEN, Script(tokens=4000, tokens_per_second=PACE[QWEN]))
+    await engine.pause(True)
     waits = [asyncio.create_task(_ask(http, 0, QWEN))]
-    await stub.ledger.wait_for(lambda ledger: ledger.concurrent == 1, 30)
+    while engine.jobs.waiting < 1:
+        await engine.events.news(engine.events.last)
     for n, model in enumerate(WAITING, 1):
         waits.append(asyncio.create_task(_ask(http, n, model, num_ctx=16384 if model == CODER else None)))
-    while engine.jobs.waiting < len(WAITING):
+    while engine.jobs.waiting < 1 + len(WAITING):
         await engine.events.news(engine.events.last)
+    await engine.pause(False)
+    await stub.ledger.wait_for(lambda ledger: ledger.concurrent == 1, 30)
     return waits
 
 

@@ -111,3 +111,14 @@ async def test_a_target_that_is_gone_is_shown(pages: Pages, tmp_path: Path) -> N
         await expect(watched.page.locator(".state")).to_have_text("Target does not answer")
         await own.accept()
         await expect(watched.page.locator(".state")).to_have_text("Idle")
+
+
+async def test_who_made_a_load_necessary_is_told(pages: Pages, tmp_path: Path) -> None:
+    async with StubOllama() as own, serving(own.url, tmp_path / "f.db") as foreman:
+        for model in ("llama3", "qwen3:8b"):
+            await foreman.settled(await handed(foreman, chat("x", model), path=CHAT))
+        async with pages(url=foreman.url) as watched:
+            ledger = watched.page.get_by_role("region", name="Reloads")
+            await expect(ledger.locator(".ledger li")).to_have_count(2)
+            await expect(ledger).to_contain_text("in the place of llama3")
+            await expect(ledger.locator(".causes")).to_contain_text("2 loads")

@@ -6,7 +6,7 @@ export function size(bytes) {
   if (bytes === null || bytes === undefined) return "–";
   let value = bytes, unit = 0;
   while (Math.abs(value) >= 999.5 && unit < UNITS.length - 1) { value /= 1000; unit += 1; }
-  return `${value.toFixed(unit && Math.abs(value) < 99.95 ? 1 : 0)} ${UNITS[unit]}`;
+  return `${value.toFixed(unit && Math.abs(value) < 99.95 ? 1 : 0)}\u00a0${UNITS[unit]}`;
 }
 
 export function count(number) {
@@ -20,24 +20,19 @@ export function plural(number, one, many = `${one}s`) {
 // 0.42 s, 8.1 s, 1:05 min, 2 h 05, 3 d 4 h
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return "–";
-  if (seconds < 0.0995) return `${Math.max(0, Math.round(seconds * 1000))} ms`;
-  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  if (seconds < 0.0995) return `${Math.max(0, Math.round(seconds * 1000))}\u00a0ms`;
+  if (seconds < 9.95) return `${seconds.toFixed(1)}\u00a0s`;
   return clock(seconds);
 }
 
 // The same in whole seconds, for what counts up or down.
 export function clock(seconds) {
   const whole = Math.max(0, Math.round(seconds));
-  if (whole < 60) return `${whole} s`;
+  if (whole < 60) return `${whole}\u00a0s`;
   const [minutes, hours] = [Math.floor(whole / 60), Math.floor(whole / 3600)];
-  if (minutes < 60) return `${minutes}:${two(whole % 60)} min`;
-  if (hours < 48) return `${hours} h ${two(minutes % 60)}`;
-  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
-}
-
-export function minutes(seconds) {
-  if (seconds < 90) return `${count(seconds)} s`;
-  return seconds < 5400 ? `${count(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+  if (minutes < 60) return `${minutes}:${two(whole % 60)}\u00a0min`;
+  if (hours < 48) return `${hours}\u00a0h\u00a0${two(minutes % 60)}`;
+  return `${Math.floor(hours / 24)}\u00a0d\u00a0${hours % 24} h`;
 }
 
 const two = (number) => String(number).padStart(2, "0");

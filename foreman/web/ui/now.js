@@ -117,8 +117,9 @@ function trace(id) {
   const last = samples[samples.length - 1]?.[0] ?? 0;
   for (let back = 0; back < 30; back += 0.5) {
     const end = last - back * 1000, part = samples.filter(([at]) => at <= end && at > end - 1600);
-    if (part.length < 2) break;
     const [first, latest] = [part[0], part[part.length - 1]];
+    // Less than that says little: what comes first comes all at once.
+    if (!first || latest[0] - first[0] < 1000) break;
     points.push([back, ((latest[1] - first[1]) * 1000) / (latest[0] - first[0])]);
   }
   if (points.length < 4) points.length = 0;

@@ -54,7 +54,7 @@ class Live:
     @property
     def tokens(self) -> int | None:
         """About how many came so far; None where that cannot be told yet, or at all."""
-        return (self.watch.pieces or None) if self.watch is not None else None
+        return (self.watch.pieces or None) if self.watch is not None and not is_pull(self.model) else None
 
     def __repr__(self) -> str:
         return f"<Live {self.id} {self.state} {self.key} {self.relay!r}>"

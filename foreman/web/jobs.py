@@ -137,14 +137,14 @@ async def listed(request: web.Request) -> web.Response:
     known = {"state", "model", "client", "since", "limit", "after"}
     if unknown := sorted(set(query) - known):
         raise BadRequest(f"{unknown[0]} is no parameter of this list; there are {', '.join(sorted(known))}")
-    limit = _number(query.get("limit"), "limit", LIST_DEFAULT, 1, LIST_LIMIT)
+    limit = whole_number(query.get("limit"), "limit", LIST_DEFAULT, 1, LIST_LIMIT)
     after = query.get("after")
     wanted = JobFilter(
         states=_states(query.getall("state", [])),
         model=_model(query.get("model"), request.app[SETTINGS].remotes),
         client=query.get("client"),
         since=_unix_ms("since", query["since"]) if "since" in query else None,
-        before=None if after is None else _number(after, "after", 0, 1, 2**62),
+        before=None if after is None else whole_number(after, "after", 0, 1, 2**62),
     )
     jobs = await engine.store.list(wanted, limit + 1)
     page = jobs[:limit]
@@ -167,7 +167,7 @@ def _model(text: str | None, remotes: Sequence[Claiming]) -> str | None:
     return names.parse(text).canonical if routed is None else routed.shown
 
 
-def _number(text: str | None, name: str, default: int, low: int, high: int) -> int:
+def whole_number(text: str | None, name: str, default: int, low: int, high: int) -> int:
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):

@@ -266,6 +266,15 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             "show_queue",
             "What runs, and what waits in the order in which it will run",
             {200: _json(ref("Queue"), "the queue")},
+            400,
+            parameters=[
+                _in(
+                    "query",
+                    "limit",
+                    {"type": "integer", "minimum": 1, "maximum": 1000, "default": 1000},
+                    "of each lane only the first of those that wait",
+                )
+            ],
         )
     },
     "/queue/pause": {

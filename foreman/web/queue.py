@@ -5,7 +5,7 @@ from aiohttp import web
 from foreman.engine.clock import millis
 from foreman.engine.engine import Engine
 from foreman.web.app_keys import ENGINE
-from foreman.web.jobs import answer_json
+from foreman.web.jobs import answer_json, whole_number
 from foreman.web.jobview import job_view
 from foreman.web.lanes import lanes_view
 
@@ -14,7 +14,9 @@ SHOWN = 1000
 
 
 async def queue(request: web.Request) -> web.Response:
-    return answer_json(await queue_view(request.app[ENGINE]))
+    """`limit`: of those that wait only the first. Raises BadRequest."""
+    shown = whole_number(request.query.get("limit"), "limit", SHOWN, 1, SHOWN)
+    return answer_json(await queue_view(request.app[ENGINE], shown))
 
 
 async def pause(request: web.Request) -> web.Response:
@@ -29,12 +31,12 @@ async def resume(request: web.Request) -> web.Response:
     return answer_json(await queue_view(engine))
 
 
-async def queue_view(engine: Engine) -> dict[str, object]:
+async def queue_view(engine: Engine, most: int = SHOWN) -> dict[str, object]:
     """What runs, what waits in the order in which it will run, and what waits for its time."""
     order = await engine.forecast.order()
-    shown = [outlook for outlook in order if outlook.position <= SHOWN]
+    shown = [outlook for outlook in order if outlook.position <= most]
     stored = await engine.store.by_seq([outlook.seq for outlook in shown])
-    delayed = await engine.store.delayed(SHOWN, millis(engine.clock))
+    delayed = await engine.store.delayed(most, millis(engine.clock))
     running = engine.jobs.running
     claimed = await engine.store.by_seq([live.seq for live in running])
     views = {live.seq: job_view(claimed[live.seq], engine) for live in running if live.seq in claimed}

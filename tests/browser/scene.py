@@ -89,6 +89,8 @@ async def _past(http: aiohttp.ClientSession, stub: StubOllama) -> None:
     # The load takes the first of them.
     stub.script(CODER, [Script(), Script(status=400, error="the input is longer than the context")])
     await _ask(http, 2, CODER, path="/v1/chat/completions")
+    stub.script(QWEN, Script(tokens_per_second=PACE[QWEN]))
+    await _ask(http, 5, QWEN)
 
 
 async def _present(http: aiohttp.ClientSession, stub: StubOllama, engine: Engine) -> list[asyncio.Task[None]]:

@@ -7,11 +7,14 @@ export const known = {
   link: "starting", // live, lost
   queue: null, health: null, machine: null, history: null, recent: null, reloads: null, keys: null,
   pace: new Map(), // by job: {samples: [[ms, tokens]], tokens}
-  models: [],
+  models: new Map(), // the colour of each
 };
 
+const COLOURS = 8;
 const FINISHED = new Set(["done", "failed", "cancelled"]);
 const RECENT = 60;
+// So many of those that wait are asked for.
+export const FIRST = 200;
 // Seldom changes by itself; pause between asking again, in ms.
 const EVERY = { health: 5000, machine: 5000, history: 10000, reloads: 15000, keys: 15000 };
 // What is not asked for, because nobody here may see it.
@@ -20,7 +23,7 @@ export const closed = new Set(["keys"]);
 const GAP = 120;
 
 const PATHS = {
-  queue: "queue", health: "health", keys: "keys", machine: "machine", history: "machine/history", reloads: "machine/reloads",
+  queue: `queue?limit=${FIRST}`, health: "health", keys: "keys", machine: "machine", history: "machine/history", reloads: "machine/reloads",
   recent: `jobs?state=done,failed,cancelled&limit=${RECENT}`,
 };
 const asking = new Map();
@@ -81,6 +84,7 @@ export async function refresh(name) {
   if (closed.has(name)) return;
   if (asking.has(name)) { asking.set(name, true); return; }
   asking.set(name, false);
+  const began = performance.now();
   try {
     const found = await get(PATHS[name]);
     if (name === "queue") queue(found);
@@ -95,7 +99,7 @@ export async function refresh(name) {
     const again = asking.get(name);
     asking.delete(name);
     if (again && !document.hidden) refresh(name);
-  }, GAP);
+  }, Math.max(GAP, performance.now() - began));
 }
 
 function queue(found) {
@@ -107,9 +111,15 @@ export function running() {
   return known.queue ? Object.values(known.queue.lanes).flatMap((lane) => lane.running) : [];
 }
 
-// Each model gets a colour by its first appearance, and keeps it.
+// Each model gets a colour by its name, or the next that is free, and keeps it.
 function remember(jobs) {
-  for (const { model } of jobs) if (!known.models.includes(model)) known.models.push(model);
+  for (const { model } of jobs) {
+    if (known.models.has(model)) continue;
+    let colour = [...model].reduce((sum, sign) => (sum * 31 + sign.codePointAt(0)) >>> 0, 7) % COLOURS;
+    const taken = new Set(known.models.values());
+    while (taken.size < COLOURS && taken.has(colour)) colour = (colour + 1) % COLOURS;
+    known.models.set(model, colour);
+  }
 }
 
 // A change of a job is shown at once, as far as the event tells it; the queue as a whole follows.

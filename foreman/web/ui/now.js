@@ -94,6 +94,9 @@ function idle(lane, queue) {
   return h("div.current.still", h("p.big", "Idle"), h("p.faint", words));
 }
 
+// What says nothing in tokens.
+const SILENT = new Set(["/api/pull", "/api/create", "/slots", "/api/embed", "/api/embeddings", "/v1/embeddings"]);
+
 function current(job) {
   const pace = known.pace.get(job.id), speed = rate(job.id), tokens = pace?.tokens ?? job.tokens;
   const loading = job.state === "loading";
@@ -103,7 +106,8 @@ function current(job) {
       h("p", client(job), h("span.faint", ` · ${what(job)} · ${loading ? "loading" : "working"} for `),
         h("span.num", clock(since(job.claimed_at) ?? 0)),
         job.attempts > 1 && h("span.faint", ` · attempt ${job.attempts} of ${job.max_attempts}`))),
-    loading ? h("div.figures", h("p.figure", h("b.pulse", "loading"), h("span", "first token to come")))
+    SILENT.has(job.path) ? h("div.figures")
+      : loading ? h("div.figures", h("p.figure", h("b.pulse", "loading"), h("span", "first token to come")))
       : h("div.figures",
         h("p.figure", h("b.num", tokens === null || tokens === undefined ? "–" : count(tokens)), h("span", "tokens")),
         h("p.figure", h("b.num", speed === null ? "–" : speed.toFixed(speed < 9.95 ? 1 : 0)), h("span", "tokens/s")),
@@ -153,7 +157,7 @@ function resident() {
     h("span.num", unloads(one))))));
 }
 
-const canonical = (name) => known.models.find((one) => short(one) === short(name)) ?? name;
+const canonical = (name) => [...known.models.keys()].find((one) => short(one) === short(name)) ?? name;
 
 function unloads(one) {
   const left = until(one.unloads_at);

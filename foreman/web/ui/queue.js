@@ -1,7 +1,7 @@
 // Who waits, in the order in which they will run, grouped by what must be loaded for them.
 
 import { h } from "./dom.js";
-import { known } from "./feed.js";
+import { FIRST, known } from "./feed.js";
 import { clock, count, line, plural, since, time, WHY } from "./format.js";
 import { button, chips, client, empty, link, model, subject, what } from "./words.js";
 
@@ -16,13 +16,13 @@ export function unfold(key) {
 export function queue() {
   const told = known.queue;
   if (!told) return null;
-  const waiting = told.waiting, more = told.depth - waiting.length;
+  const waiting = told.waiting, more = told.depth - waiting.length - told.delayed.length;
   const oldest = known.health?.queue?.oldest_wait_seconds;
   return h("section.card.queue", { "aria-labelledby": "queue-head" },
     h("header", h("h2", { id: "queue-head" }, "Queue"),
       h("span.faint", waiting.length ? `${plural(told.depth, "job")}, in the order they will run${oldest > 60 ? ` · the oldest for ${clock(oldest)}` : ""}` : "")),
     waiting.length ? groups(waiting).map(group) : nobody(),
-    more > 0 && waiting.length >= 1000 ? h("p.faint", `and ${count(more)} more`) : null,
+    more > 0 && waiting.length >= FIRST ? h("p.faint", `and ${count(more)} more`) : null,
     told.delayed.length ? later(told.delayed) : null);
 }
 

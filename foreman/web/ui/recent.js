@@ -6,7 +6,7 @@ import { clock, count, duration, line, since, time } from "./format.js";
 import { button, client, link, model, subject, what } from "./words.js";
 
 const SHOWN = 14;
-const HEADS = ["Job", "Client", "Waited", "Load", "First token", "Tokens/s", "Total", "Ended", "Outcome"];
+const HEADS = ["Job", "Client", "Waited", "Load", "First token", "Tokens/s", "Total", "Ago", "Outcome"];
 
 export function recent() {
   const jobs = known.recent;
@@ -36,7 +36,7 @@ function row(job) {
     cell("First token", duration(stats.first_byte_seconds)),
     cell("Tokens/s", pace === null ? "–" : pace.toFixed(pace < 9.95 ? 1 : 0), stats.output_tokens ? `${count(stats.output_tokens)} tokens` : null),
     cell("Total", duration(stats.total_seconds)),
-    h("td.num.faint", { "data-name": "Ended", title: time(job.finished_at) }, job.finished_at ? `${clock(since(job.finished_at))} ago` : "now"),
+    h("td.num.faint", { "data-name": "Ago", title: time(job.finished_at) }, job.finished_at ? clock(since(job.finished_at)) : "now"),
     h("td.end", outcome(job), job.links?.retry && button("Retry", "retry", job.id, { label: `Retry ${subject(job)}` })));
 }
 

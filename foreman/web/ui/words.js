@@ -4,11 +4,8 @@ import { h } from "./dom.js";
 import { known } from "./feed.js";
 import { kind, line, options, short } from "./format.js";
 
-const COLOURS = 8;
-
 export function hue(model) {
-  const at = known.models.indexOf(model);
-  return at < 0 ? "m0" : `m${at % COLOURS}`;
+  return `m${known.models.get(model) ?? 7}`;
 }
 
 // What a job is about: its model, or what a command is called.

@@ -9,10 +9,11 @@ from typing import Any
 from playwright.async_api import Browser, Page
 
 from tests.browser.chromium import chromium
+from tests.browser.png import smaller
 from tests.browser.scene import lively
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-WIDE = {"width": 1240, "height": 1080}
+WIDE = {"width": 1240, "height": 1180}
 LOOKS: dict[str, dict[str, Any]] = {
     "page-light": {"viewport": WIDE, "color_scheme": "light"},
     "page-dark": {"viewport": WIDE, "color_scheme": "dark"},
@@ -29,7 +30,8 @@ async def take(browser: Browser, url: str, folder: Path, *, whole: bool = False)
         await page.goto(f"{url}/ui")
     await asyncio.sleep(WATCHED_SECONDS)
     for name, page in pages.items():
-        await page.screenshot(path=folder / f"{name}.png", full_page=whole)
+        png = await page.screenshot(full_page=whole)
+        (folder / f"{name}.png").write_bytes(smaller(png))
     if whole:
         await _job(pages["page-light"], folder)
 

@@ -1,5 +1,6 @@
 // Numbers, times and names as people read them.
 
+const COUNT = new Intl.NumberFormat("en-US");
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
 export function size(bytes) {
@@ -10,7 +11,7 @@ export function size(bytes) {
 }
 
 export function count(number) {
-  return number === null || number === undefined ? "–" : Math.round(number).toLocaleString("en-US");
+  return number === null || number === undefined ? "–" : COUNT.format(Math.round(number));
 }
 
 export function plural(number, one, many = `${one}s`) {

@@ -48,7 +48,7 @@ export function page() {
         job.links.retry && button("Retry", "retry", job.id, { quiet: false }),
         !living && button("Forget", "forget", job.id))),
     job.error && h("p.note", { "data-tone": "bad" }, line(job.error.message ?? job.error.code), h("span.faint", ` (${line(job.error.code)})`)),
-    job.hold && h("p.note", { "data-tone": "hold" }, `Held: ${line(job.hold.text)}. Looked at again at ${time(job.hold.next_look)}.`),
+    job.hold && h("p.note", { "data-tone": "hold" }, `Held: ${line(job.hold.text)}.`),
     course(), facts(pace), attempts(), h("section.card.said", { "data-key": `said ${job.id}`, "aria-labelledby": "said-head" },
       h("header", h("h2", { id: "said-head" }, "Prompt and answer"),
         h("span.faint", "private: shown only when you ask, and only as text")),

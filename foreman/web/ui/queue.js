@@ -2,11 +2,11 @@
 
 import { h } from "./dom.js";
 import { FIRST, known } from "./feed.js";
-import { clock, count, line, plural, since, time, WHY } from "./format.js";
+import { clock, count, line, plural, since, time, until, WHY } from "./format.js";
 import { button, chips, client, empty, link, model, subject, what } from "./words.js";
 
 // So many of a group are shown at first.
-const SHOWN = 6;
+const SHOWN = 5;
 const opened = new Set();
 
 export function unfold(key) {
@@ -43,11 +43,14 @@ function group({ key, lane, jobs, n }) {
     between(first),
     h("header", h("h3", model(first), chips(key), lane === "remote" && h("span.chip", "remote")),
       h("span.num.faint", plural(jobs.length, "job"))),
-    held && h("p.held", `Held: ${line(held.text)} · looked at again at ${time(held.next_look)}`),
+    held && h("p.held", `Held: ${line(held.text)}${soon(held)}`),
     h("ol.rows", shown.map(row)),
     shown.length < jobs.length || all ? h("button.quiet.fold", { type: "button", "data-act": "unfold", "data-id": id, "aria-expanded": String(all) },
       all ? "Show fewer" : `Show ${jobs.length - shown.length} more`) : null);
 }
+
+// While a job runs nobody looks, for nothing could begin.
+const soon = (held) => (until(held.next_look) > 0 ? `; looked at again at ${time(held.next_look)}` : "");
 
 // What has to happen before the first of a group can run.
 function between(job) {

@@ -119,6 +119,7 @@ async def test_a_screen_reader_finds_its_way(pages: Pages, foreman: Foreman, stu
         page = watched.page
         behind = await handed(foreman, chat("behind"), path=CHAT)
         await expect(waiting(page)).to_have_count(1)
+        await expect(page.get_by_role("img", name=re.compile("Load per core over the last"))).to_be_visible()
         told = await page.locator("body").aria_snapshot()
         for role in ROLES:
             assert role in told, told

@@ -46,8 +46,9 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: object = None,
         headers: Mapping[str, str] | None = None,
+        any_status: bool = False,
     ) -> Json:
-        """What foreman answers; an empty object where it says nothing."""
+        """What foreman answers; an empty object where it says nothing. `any_status`: no answer is a refusal."""
         data = None if body is None else orjson.dumps(body)
         timeout = aiohttp.ClientTimeout(total=QUESTION_SECONDS, sock_connect=CONNECT_SECONDS)
         with self._told():
@@ -55,7 +56,7 @@ class Api:
                 method, self.url + path, params=query, data=data, headers=headers, timeout=timeout
             ) as response:
                 text = await response.read()
-        if response.status >= 400:
+        if response.status >= 400 and not (any_status and response.content_type == "application/json"):
             raise _refused(response.status, text)
         answer: Json = orjson.loads(text) if text else {}
         return answer
@@ -69,6 +70,15 @@ class Api:
         with self._told():
             async with self._session.get(self.url + job_path(job_id) + "/response") as response:
                 if response.status >= 400 and response.content_type == "application/problem+json":
+                    raise _refused(response.status, await response.read())
+                yield response
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[aiohttp.ClientResponse]:
+        """What happens, as it happens."""
+        with self._told():
+            async with self._session.get(self.url + "/events") as response:
+                if response.status >= 400:
                     raise _refused(response.status, await response.read())
                 yield response
 

@@ -13,16 +13,23 @@ import orjson
 from foreman.cli import forecasttext, jobtext
 from foreman.cli.api import Api, Json, job_path
 from foreman.cli.client_flags import Ask
+from foreman.cli.doctor import as_json, examine, lines
 from foreman.cli.pull import Pull
+from foreman.cli.status import look, screen
 from foreman.cli.table import Cell, table
 from foreman.cli.terminal import Piece, paint, printable, screen_columns, wants_colour, writable
+from foreman.cli.top import top
 from foreman.cli.watch import Watch, exit_status
 from foreman.config import URL_ENV, Configured
+from foreman.core.diagnosis import Level
 from foreman.core.errors import ConfigError, Refused
 from foreman.core.pulls import PullRequest
 from foreman.keyfile import read_api_key
+from foreman.settings import Settings
 
 PAGE: Final = 500
+# Where lines end that no terminal cuts.
+WIDE: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class Output:
 def run(ask: Ask, configured: Configured, environ: Mapping[str, str] = os.environ) -> int:
     """Do what a command asks and return the exit status. Raises NotReached, Refused and ConfigError."""
     output = Output(sys.stdout, sys.stderr, environ)
-    return asyncio.run(_run(ask, *address(ask.url, configured, environ), output))
+    return asyncio.run(_run(ask, *address(ask.url, configured, environ), output, configured.settings))
 
 
 def address(named: str | None, configured: Configured, environ: Mapping[str, str]) -> tuple[str, str | None]:
@@ -72,8 +79,10 @@ def address(named: str | None, configured: Configured, environ: Mapping[str, str
     return url, key
 
 
-async def _run(ask: Ask, url: str, key: str | None, output: Output) -> int:
+async def _run(ask: Ask, url: str, key: str | None, output: Output, settings: Settings) -> int:
     async with Api(url, key) as api:
+        if ask.command == "doctor" and not ask.forecast:
+            return await _doctor(ask, api, output, settings)
         return await _COMMANDS[ask.command](ask, api, output)
 
 
@@ -216,6 +225,23 @@ async def _retry(ask: Ask, api: Api, output: Output) -> int:
     return 0
 
 
+async def _status(ask: Ask, api: Api, output: Output) -> int:
+    seen = await look(api)
+    if ask.as_json:
+        output.json(seen.as_json())
+        return 0
+    colour = wants_colour(output.out, output.environ)
+    for line in screen(seen, columns=screen_columns(output.out), colour=colour):
+        output.print(line)
+    return 0
+
+
+async def _top(ask: Ask, api: Api, output: Output) -> int:
+    if ask.as_json:
+        raise ConfigError("foreman top is for people; foreman status --json is for programs")
+    return await top(api, output.out, output.environ)
+
+
 async def _queue(ask: Ask, api: Api, output: Output) -> int:
     _print_queue(await api.ask("GET", "/queue"), ask, output)
     return 0
@@ -257,7 +283,18 @@ async def _resume(ask: Ask, api: Api, output: Output) -> int:
     return 0
 
 
-async def _doctor(ask: Ask, api: Api, output: Output) -> int:
+async def _doctor(ask: Ask, api: Api, output: Output, settings: Settings) -> int:
+    found = await examine(settings, api, output.environ)
+    if ask.as_json:
+        output.json(as_json(found))
+    else:
+        colour = wants_colour(output.out, output.environ)
+        for line in lines(found, screen_columns(output.out) or WIDE):
+            output.print(paint(line, colour).rstrip())
+    return 1 if any(one.level is Level.BAD for one in found) else 0
+
+
+async def _forecasts(ask: Ask, api: Api, output: Output) -> int:
     told = await api.ask("GET", "/machine/forecasts")
     if ask.as_json:
         output.json(told)
@@ -277,8 +314,10 @@ _COMMANDS: Final[dict[str, Callable[[Ask, Api, Output], Awaitable[int]]]] = {
     "jobs watch": _watch,
     "jobs cancel": _cancel,
     "jobs retry": _retry,
+    "status": _status,
+    "top": _top,
     "queue": _queue,
     "pause": _pause,
     "resume": _resume,
-    "doctor": _doctor,
+    "doctor": _forecasts,
 }

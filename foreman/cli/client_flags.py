@@ -14,6 +14,8 @@ ASKING: Final = frozenset(
     (
         "submit",
         "pull",
+        "status",
+        "top",
         "queue",
         "pause",
         "resume",
@@ -52,6 +54,7 @@ class Ask:
     models: Sequence[str] = ()
     insecure: bool = False
     force: bool = False
+    forecast: bool = False
 
 
 def add_commands(
@@ -94,6 +97,9 @@ def add_commands(
         one.add_argument("jobs", nargs="+" if word == "cancel" else 1, metavar="ID")
         _common(one)
 
+    _common(command(commands, "status", "status", "how foreman is, what runs and waits, what the machine has left"))
+    _common(command(commands, "top", "top", "the same, live, with keys to cancel, pause and resume"))
+
     for word, summary in (
         ("queue", "what runs, and what waits in the order in which it will run"),
         ("pause", "begin no further job until `foreman resume`; the running one ends as always"),
@@ -101,9 +107,9 @@ def add_commands(
     ):
         _common(command(commands, word, word, summary))
 
-    doctor = command(commands, "doctor", "doctor", "how well foreman knows the machine")
+    doctor = command(commands, "doctor", "doctor", "what is wrong around foreman, and what to do about it")
     doctor.add_argument(
-        "--forecast", action="store_true", required=True, help="what was expected of past loads, and what they took"
+        "--forecast", action="store_true", help="instead: what was expected of past loads, and what they took"
     )
     _common(doctor)
 

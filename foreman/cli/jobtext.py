@@ -21,6 +21,7 @@ REASONS: Final = {
     "reload": "model loads again",
     "swap": "model is swapped",
     "pull": "model is pulled",
+    "create": "model is made",
     "command": "waits its turn",
     "held": "is held",
     "delayed": "has its time",

@@ -41,7 +41,7 @@ class Pull:
         self._rate = pulltext.Rate()
         self._job = ""  # its id, once foreman has told it
         self._shown = ""
-        self._told = 0  # tenths
+        self._steps = pulltext.Steps()
         self._began = time.monotonic()
 
     async def run(self) -> int:
@@ -158,8 +158,8 @@ class Pull:
         elif self._columns is not None:
             room = self._columns - 1
             self._rewrite(pulltext.bar_line(self._asked.model, self._progress, self._rate.per_second, room))
-        else:
-            self._say_more()
+        elif said := self._steps.line(self._asked.model, self._progress, self._rate.per_second):
+            self._note(said)
 
     async def _show_place(self, key: str) -> None:
         """Where it stands in the line, while nothing has come."""
@@ -177,16 +177,6 @@ class Pull:
             self._rewrite([name, *line])
         else:
             self._note(f"{name.text}: {''.join(piece.text for piece in line[1:-1])}")
-
-    def _say_more(self) -> None:
-        """A line for each step, and for each tenth of the way."""
-        progress, model = self._progress, printable(self._asked.model)
-        tenth = pulltext.percent(progress) // 10
-        if tenth > self._told:
-            self._told = tenth
-            self._note(f"{model}: {tenth}0%, {pulltext.figures(progress, self._rate.per_second)}")
-        elif not (progress.layers and progress.status.startswith("pulling")):
-            self._note(f"{model}: {printable(progress.status)}")
 
     def _end(self, status: int) -> None:
         """The last words, which stay on the screen."""

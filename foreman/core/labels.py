@@ -9,19 +9,19 @@ from typing import Final
 
 from foreman.core.inventory import Inventory
 from foreman.core.lanes import Lane
-from foreman.core.pulls import is_pull
 from foreman.core.slots import is_slot
+from foreman.core.upkeep import work_of
 from foreman.core.upstreams import Claiming, listed
 
 OTHER: Final = "other"
-PULL: Final = "pull"
 SLOT: Final = "slot"
 
 
 def label(lane: Lane, model: str, inventory: Inventory, upstreams: Sequence[Claiming]) -> str:
     """The model of a job, or what stands for it."""
-    if is_pull(model):
-        return PULL
+    work = work_of(model)
+    if work is not None:
+        return work
     if is_slot(model):
         return SLOT
     if model in inventory.models:

@@ -1,7 +1,7 @@
-"""Whether a pull fits on the disk of the models: pure arithmetic, and the words for a pull that does not.
+"""Whether a model that is pulled or made fits on the disk of the models: pure arithmetic, and the words where not.
 
 Rules:
-1. After the pull, `reserve` must be free still.
+1. When it is there, `reserve` must be free still.
 2. While it is on its way, there must be room for twice what has yet to come.
 3. A reserve of 0 asks for nothing at all.
 What has come already is on the disk, and counts no more.
@@ -23,12 +23,12 @@ class Room:
 
 
 def shortage(model: str, to_come: int, room: Room) -> str | None:
-    """Why a pull must not go on, None where it may. `to_come` in bytes, 0 while nothing is known."""
+    """Why it must not go on, None where it may. `to_come` in bytes, 0 while nothing is known."""
     if not room.reserve:
         return None
     free = room.free()
     if free is None:
-        return f"{model} is not pulled: how much is free in {room.folder} cannot be read; disk_reserve = 0 does not ask"
+        return f"{model} is not begun: how much is free in {room.folder} cannot be read; disk_reserve = 0 does not ask"
     needed = to_come + max(room.reserve, to_come)
     if free >= needed:
         return None

@@ -27,12 +27,28 @@ def trace_id(value: str) -> str | None:
 
 def trace_of(headers: Iterable[tuple[str, str]]) -> str | None:
     """The trace that a request belongs to; names of headers in lower case."""
-    values = [value for name, value in headers if name == TRACEPARENT]
-    return trace_id(values[0]) if len(values) == 1 else None
+    found = None
+    for name, value in headers:
+        if name == TRACEPARENT:
+            if found is not None:
+                return None
+            found = value
+    return None if found is None else trace_id(found)
 
 
 def followed(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     """The headers without what says of a trace nothing that can be followed; names in lower case."""
-    if not any(name in _MARKS for name, _ in headers) or trace_of(headers) is not None:
+    for name, _ in headers:
+        if name in _MARKS:
+            break
+    else:
+        return headers
+    if trace_of(headers) is not None:
         return headers
     return tuple((name, value) for name, value in headers if name not in _MARKS)
+
+
+def carried(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Of the headers of a request, those by which it is followed; nothing else of it travels with its jobs."""
+    lowered = ((name.lower(), value) for name, value in headers)
+    return followed(tuple((name, value) for name, value in lowered if name in _MARKS))

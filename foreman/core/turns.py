@@ -9,7 +9,7 @@ It is an estimate of a past that did not happen: with every load paid in the ord
 come, or left. A job counts by its last try.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
@@ -43,7 +43,8 @@ class Turns:
         self._insert(seq, need)
 
     def _insert(self, seq: int, need: Need) -> None:
-        place = bisect_left(self._arrived, (seq,))
+        newest = not self._arrived or self._arrived[-1][0] < seq
+        place = len(self._arrived) if newest else bisect_left(self._arrived, (seq,))
         before = self._arrived[place - 1][1] if place else None
         after = self._arrived[place][1] if place < len(self._arrived) else None
         if before is not None and before != need:
@@ -51,7 +52,7 @@ class Turns:
         if after is not None:
             # The job behind it has another one before it now.
             self.by_arrival[after[0]] += (after != need) - (before is not None and after != before)
-        insort(self._arrived, (seq, need))
+        self._arrived.insert(place, (seq, need))
         if len(self._arrived) > REMEMBERED:
             self._forget()
 

@@ -1,7 +1,7 @@
 """One attempt at one job of a remote API.
 
 What may have been billed is not sent again: once anything of the request may have been sent, only an answer that says
-that nothing was done (429, 503) leads to another attempt. See docs/decisions/0017.
+that nothing was done (429, 503) leads to another attempt. See docs/decisions/0016.
 """
 
 import dataclasses

@@ -17,9 +17,9 @@ from foreman.core.estimate import History
 from foreman.core.job import ACTIVE, Claim, Hot, Job, JobState, Mode, Payload
 from foreman.core.labels import label
 from foreman.core.lanes import Lane
-from foreman.core.pulls import is_pull
 from foreman.core.slots import is_slot
 from foreman.core.submission import Submission
+from foreman.core.upkeep import is_upkeep
 from foreman.engine.clock import Clock, millis
 from foreman.engine.departures import Departures
 from foreman.engine.events import Events
@@ -235,7 +235,7 @@ class Engine:
     def _changed(self, live: Live) -> None:
         self.forecast.changed()
         self.gate.heard(live)
-        self.events.publish(live, self.gate.hold(live.key, live.override))
+        self.events.publish(live, self.gate.hold(live.key, live.override, live.lane))
 
     @property
     def paused(self) -> bool:
@@ -244,8 +244,8 @@ class Engine:
     def _preferred(self) -> Hot:
         """What the next local claim prefers: the running job's model, else what the target holds."""
         running = next(iter(self.jobs.in_lane(Lane.LOCAL)), None)
-        # Neither a pull nor a command changes anything of what is loaded.
-        if running is None or is_pull(running.model) or is_slot(running.model):
+        # Neither upkeep nor a command changes anything of what is loaded.
+        if running is None or is_upkeep(running.model) or is_slot(running.model):
             return self._worker.hot()
         return Hot((str(running.key),), (running.model,))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from foreman.core.gate import Admit, Hold, Verdict
 from foreman.core.job import JobState, Outcome, Stats
 from foreman.core.labels import OTHER
 from foreman.core.lanes import Lane
@@ -87,9 +88,18 @@ class Figures:
         """A job goes back to the queue."""
         _count(self.retries, lane, code)
 
-    def judged(self, verdict: str, cause: str = "") -> None:
-        """The gate has said something new of a load."""
-        self.verdicts[verdict, cause] += 1
+    def judged(self, verdict: Verdict, before: Verdict | None = None) -> None:
+        """What the gate says of a load key; it counts where it is another thing than `before`."""
+        words = _words(verdict)
+        if before is None or words != _words(before):
+            self.verdicts[words] += 1
+
+
+def _words(verdict: Verdict) -> tuple[str, str]:
+    """What it says, and the cause where there is one."""
+    if isinstance(verdict, Admit):
+        return "admit", ""
+    return "hold" if isinstance(verdict, Hold) else "refuse", verdict.cause.value
 
 
 def _count(counts: Counter[tuple[Lane, str]], lane: Lane, cause: str) -> None:

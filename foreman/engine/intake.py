@@ -175,7 +175,7 @@ class Intake:
         """The living job that this request made when it was sent before. Where it has a key, the key alone decides."""
         if not submission.again or submission.idem_key is not None:
             return None
-        twin = self._jobs.twin(submission.client, submission.key.model, submission.hash)
+        twin = self._jobs.twin(submission.client, submission.key, submission.hash)
         return None if twin is None or twin.cancelled or twin.relay.finished else twin
 
     def _check_room(self, count: int) -> None:
@@ -192,7 +192,7 @@ class Intake:
             load_key=new.key,
             mode=new.mode,
             payload=new.payload,
-            max_attempts=self._max_attempts,
+            max_attempts=1 if new.once else self._max_attempts,
             created_at=now,
             client=new.client,
             not_before=new.not_before,

@@ -12,8 +12,8 @@ from itertools import chain
 from foreman.core.framing import Watch
 from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, NewJob, Outcome
 from foreman.core.lanes import TAKING_TURNS, Lane, Slots
-from foreman.core.pulls import is_pull
 from foreman.core.trace import trace_of
+from foreman.core.upkeep import is_upkeep
 from foreman.engine.depth import Depth
 from foreman.engine.figures import Figures
 from foreman.engine.fresh import Fresh
@@ -54,7 +54,7 @@ class Live:
     @property
     def tokens(self) -> int | None:
         """About how many came so far; None where that cannot be told yet, or at all."""
-        return (self.watch.pieces or None) if self.watch is not None and not is_pull(self.model) else None
+        return (self.watch.pieces or None) if self.watch is not None and not is_upkeep(self.model) else None
 
     def __repr__(self) -> str:
         return f"<Live {self.id} {self.state} {self.key} {self.relay!r}>"
@@ -66,7 +66,7 @@ class LiveJobs:
     def __init__(self, budget: Budget, slots: Slots = TAKING_TURNS) -> None:
         self._budget = budget
         self._by_id: dict[str, Live] = {}
-        self._by_request: dict[tuple[str, bytes], Live] = {}
+        self._by_request: dict[tuple[str, bytes | str], Live] = {}
         self.changed: Callable[[Live], None] = lambda _: None
         self.lanes = Lanes(slots)
         self._running: dict[Lane, dict[Live, None]] = {lane: {} for lane in Lane}
@@ -113,16 +113,17 @@ class LiveJobs:
         """It is on its way to the store. It must be known before it is there: the worker may be told first."""
         self._by_id[live.id] = live
         if live.hash is not None:
-            self._by_request[_whose(live.client, live.model), live.hash] = live
+            self._by_request[_asked(live.client, live.key, live.hash)] = live
 
     def refused(self, live: Live) -> None:
         """The store did not take it."""
         self.let_go(live)
         self._drop(live)
 
-    def twin(self, client: str, model: str, request: bytes | None) -> Live | None:
-        """The living job that came of the same request of the same client, or for a pull of any client."""
-        return None if request is None else self._by_request.get((_whose(client, model), request))
+    def twin(self, client: str, key: LoadKey, request: bytes | None) -> Live | None:
+        """The living job that came of the same request of the same client, or for upkeep of any client."""
+        live = None if request is None else self._by_request.get(_asked(client, key, request))
+        return None if live is None or live.hash != request else live
 
     def adopt(self, job: Job, request: bytes | None = None) -> Live:
         """A job of an earlier process, so that its answer can be waited for; it is counted already.
@@ -225,11 +226,11 @@ class LiveJobs:
         self._by_id.pop(live.id, None)
         if live.hash is None:
             return
-        request = _whose(live.client, live.model), live.hash
+        request = _asked(live.client, live.key, live.hash)
         if self._by_request.get(request) is live:
             del self._by_request[request]
 
 
-def _whose(client: str, model: str) -> str:
-    """Whose request is the same where it comes again: a pull is everybody's."""
-    return "" if is_pull(model) else client
+def _asked(client: str, key: LoadKey, request: bytes) -> tuple[str, bytes | str]:
+    """Where a request is found that may come again. Upkeep is everybody's, and counts as what was asked last of it."""
+    return ("", str(key)) if is_upkeep(key.model) else (client, request)

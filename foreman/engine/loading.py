@@ -8,12 +8,13 @@ import asyncio
 import logging
 from typing import Final
 
-from foreman.core import names, pulls
+from foreman.core import names
 from foreman.core.errors import TargetStatus
 from foreman.core.job import surface_of
 from foreman.core.lanes import Lane
 from foreman.core.refusal import Refusal
 from foreman.core.residency import Load, Ready, plan
+from foreman.core.upkeep import is_upkeep
 from foreman.engine.clock import Clock
 from foreman.engine.live import Live
 from foreman.engine.patience import Limits, Patience
@@ -54,7 +55,7 @@ class Loading:
 
     async def run(self) -> Refusal | None:
         """Load where needed. Returns what the target said where it could not. Raises TargetError."""
-        if pulls.is_pull(self._live.model) or isinstance(self._need(), Ready):
+        if is_upkeep(self._live.model) or isinstance(self._need(), Ready):
             return None
         await self._poller.look(max_age=SWAP_SECONDS)
         need = self._need()
@@ -84,7 +85,16 @@ class Loading:
     async def _evict(self, model: str) -> None:
         """Unload a model and wait until the target no longer shows it: its memory is needed for the next."""
         canonical = names.parse(model).canonical
-        log_event(log, logging.INFO, "model_unload", "unloading", model=model, wanted=self._live.model)
+        log_event(
+            log,
+            logging.INFO,
+            "model_unload",
+            "unloading",
+            model=model,
+            wanted=self._live.model,
+            job=self._live.id,
+            trace=self._live.trace,
+        )
         try:
             await self._target.unload(model, EVICT_SECONDS)
         except TargetStatus as error:
@@ -102,7 +112,17 @@ class Loading:
 
     async def _load(self, need: Load) -> Refusal | None:
         """Load by an empty request. A refusal by 4xx is left to the job's own request, which gets better words."""
-        log_event(log, logging.INFO, "model_load", "loading", model=self._live.model, load_key=need.key, swap=need.swap)
+        log_event(
+            log,
+            logging.INFO,
+            "model_load",
+            "loading",
+            model=self._live.model,
+            load_key=need.key,
+            swap=need.swap,
+            job=self._live.id,
+            trace=self._live.trace,
+        )
         # From here until the target has answered, nobody knows what options the model is loaded with.
         for name in self._poller.models.aliases(need.key.model):
             self._poller.unloaded(name)

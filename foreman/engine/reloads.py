@@ -10,18 +10,17 @@ and nothing is said of it.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
 from foreman.core.job import LoadKey
 from foreman.core.lanes import Lane
-from foreman.core.pulls import is_pull
 from foreman.core.reload import Cause, Reason, Reload, cause_of
 from foreman.core.residency import Load, Swap, is_heavy
 from foreman.core.slots import is_slot
 from foreman.core.turns import Turns
+from foreman.core.upkeep import is_upkeep
 from foreman.engine.clock import Clock, millis
 from foreman.engine.live import Live
 from foreman.engine.poller import Poller
@@ -52,7 +51,6 @@ class Reloads:
         self.paid: Counter[tuple[str, Reason]] = Counter()
         self.failed = 0
         self.seconds = 0.0
-        self.added: Callable[[Reload], None] = lambda _: None
 
     def __repr__(self) -> str:
         return f"<Reloads {self.paid.total()} paid>"
@@ -75,12 +73,11 @@ class Reloads:
             self._loaded.add(self._name(key.model))
         else:
             self.failed += 1
-        self.added(reload)
 
     def ran(self, live: Live) -> None:
         """A job has ended that was sent to the target."""
         models, key = self._poller.models, live.key
-        if live.lane is Lane.REMOTE or self._swap is Swap.TARGET or is_pull(live.model) or is_slot(live.model):
+        if live.lane is Lane.REMOTE or self._swap is Swap.TARGET or is_upkeep(live.model) or is_slot(live.model):
             return
         # An embedding model stands beside the others, and what the target does not have it did not load.
         if key.model in models.models and not models.is_embedding(key.model):

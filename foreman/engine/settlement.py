@@ -1,8 +1,8 @@
 """How claimed jobs ended, written down: in the store first, then wherever it is waited for.
 
 Rules:
-1. A job is queued again only while its relay has released no byte, but for a pull, whose answer may go on where it
-   broke off. After that a failure is final and told in-band.
+1. A job is queued again only while its relay has released no byte, but for upkeep, whose lines may go on where
+   they broke off. After that a failure is final and told in-band.
 2. A write that must not be lost is tried again until the store takes it.
 3. Only who claimed a job may settle it.
 """
@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from foreman.core.errors import Draining, ForemanError, JobFailed, StorageFailed, StorageFull
 from foreman.core.estimate import History, Sample
 from foreman.core.job import Chosen, Claim, HandBack, JobState, Next, Outcome
-from foreman.core.pulls import is_pull
+from foreman.core.upkeep import is_upkeep
 from foreman.engine.clock import Clock
 from foreman.engine.holding import Try
 from foreman.engine.live import Live, LiveJobs
@@ -76,8 +76,8 @@ class Settlement:
             self.jobs.gone(live, JobState.CANCELLED)
         else:
             self.jobs.figures.tried_again(live.lane, back.error_code)
-            # The lines of a further attempt at a pull follow those of this one.
-            if live.relay.released and not self.stopping and not is_pull(live.model):
+            # The lines of a further attempt at upkeep follow those of this one.
+            if live.relay.released and not self.stopping and not is_upkeep(live.model):
                 live.relay.finish(JobFailed(f"this attempt broke off, another follows: {back.error}", "attempt_failed"))
             self.jobs.returned(live)
             self.send_away(live)

@@ -22,6 +22,7 @@ from foreman.core.headroom import LoadSeen
 from foreman.core.job import Answer, Chosen, Claim, HandBack, Job, JobState, LoadKey, NewJob, Next, Outcome, Payload
 from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
+from foreman.core.upstreams import MARK
 from foreman.engine import database, statements, steps
 from foreman.engine.store import Attempt, Finished, JobFilter, StoreUsage, Submitted
 from foreman.engine.writer import Writer
@@ -229,7 +230,8 @@ class SqliteStore:
     async def depth(self, lane: Lane = Lane.LOCAL) -> dict[tuple[str, str], int]:
         counts: Counter[tuple[str, str]] = Counter()
         for load_key, count in await self._read(statements.DEPTH, lane=lane):
-            counts[LoadKey.parse(load_key).model, load_key] += count
+            model = LoadKey.parse(load_key).model.removeprefix(MARK)  # as its jobs call it
+            counts[model, load_key] += count
         return counts
 
     async def next_due(self) -> int | None:

@@ -58,10 +58,16 @@ def _reloads(engine: Engine) -> Iterator[Metric]:
         labels = engine.jobs.figures.name(Lane.LOCAL, model), reason.value
         paid[labels] = paid.get(labels, 0) + times
     yield counter("foreman_reloads_paid", "Loads of models that were made, by why.", ("model", "reason"), paid.items())
-    yield counter("foreman_reloads_paid_seconds", "What these took.", (), [((), reloads.seconds)])
+    yield counter(
+        "foreman_reloads_paid_seconds", "How long the loads took that were made.", (), [((), reloads.seconds)]
+    )
     yield counter("foreman_reloads_failed", "Loads of models that failed or were given up.", (), [((), reloads.failed)])
     avoided = reloads.avoided
     count, seconds = (None, None) if avoided is None else (avoided.count, avoided.seconds)
-    text = "Loads that the order of arrival would have cost beyond those in the order of work."
+    text = "Loads that the order of work saved against the order of arrival."
     yield one("foreman_reloads_avoided", text, count)
-    yield one("foreman_reloads_avoided_seconds", "What these would have taken, by the median of the model.", seconds)
+    yield one(
+        "foreman_reloads_avoided_seconds",
+        "How long the avoided loads would have taken, by the median of each model.",
+        seconds,
+    )

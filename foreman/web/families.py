@@ -1,4 +1,4 @@
-"""Metric families as prometheus_client has them, made in one step from what the engine counts.
+"""Metric families as prometheus_client has them, made in one step from what the engine counts, and their text.
 
 Nothing here is imported at the start: prometheus_client is loaded with the first scrape.
 """
@@ -6,6 +6,7 @@ Nothing here is imported at the start: prometheus_client is loaded with the firs
 from collections.abc import Iterable
 from math import isinf
 
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
@@ -40,3 +41,20 @@ def histogram(name: str, text: str, labels: Labels, spreads: Iterable[tuple[Labe
         buckets = [("+Inf" if isinf(bound) else str(bound), count) for bound, count in spread.up_to()]
         family.add_metric(found, buckets, spread.sum)
     return family
+
+
+class _Families:
+    """A collector as prometheus_client wants it."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def as_text(families: list[Metric]) -> bytes:
+    """The exposition of these and nothing else: the registry is made for it."""
+    registry = CollectorRegistry()
+    registry.register(_Families(families))
+    return generate_latest(registry)

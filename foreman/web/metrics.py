@@ -7,6 +7,8 @@ Rules:
 4. prometheus_client is loaded with the first scrape: a start must not wait for it.
 """
 
+import asyncio
+
 from aiohttp import hdrs, web
 
 from foreman.core.errors import StorageFailed
@@ -26,10 +28,14 @@ async def metrics(request: web.Request) -> web.Response:
 
 async def exposition(engine: Engine) -> bytes:
     """All of it as text. A store that cannot be read is told as such, and hides nothing else."""
-    from foreman.web.scrape import Scrape
+    from foreman.web.counted import counted
+    from foreman.web.families import as_text
+    from foreman.web.standing import standing
 
     try:
         usage, oldest = await engine.store.usage(), await engine.store.oldest_by_model()
     except StorageFailed:
-        return Scrape(engine, None, {}).text()
-    return Scrape(engine, usage, oldest).text()
+        usage, oldest = None, {}
+    families = [*standing(engine, usage, oldest), *counted(engine)]
+    # With many models the text takes long; what it is made of belongs to nobody else any more.
+    return await asyncio.to_thread(as_text, families)

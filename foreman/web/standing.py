@@ -24,7 +24,11 @@ def standing(engine: Engine, usage: StoreUsage | None, oldest: Mapping[tuple[Lan
         "foreman_store_up", "Whether the store takes writes.", float(usage is not None and not engine.storage_trouble)
     )
     yield one("foreman_store_bytes", "The size of the database.", None if usage is None else usage.db_bytes)
-    yield one("foreman_store_wal_bytes", "The size of its write-ahead log.", None if usage is None else usage.wal_bytes)
+    yield one(
+        "foreman_store_wal_bytes",
+        "The size of the write-ahead log of the database.",
+        None if usage is None else usage.wal_bytes,
+    )
     yield one("foreman_relay_bytes", "What answers on their way to clients hold in memory.", engine.jobs.held_bytes)
 
 
@@ -39,12 +43,14 @@ def _queue(engine: Engine, oldest: Mapping[tuple[Lane, str], int]) -> Iterator[M
         labels = lane.value, jobs.figures.name(lane, model)
         waits[labels] = max(waits.get(labels, 0.0), now - created / 1000)
     yield gauge("foreman_queue_jobs", "Jobs that wait.", MODEL, depths.items())
-    yield gauge("foreman_queue_oldest_wait_seconds", "How long the oldest of them waits.", MODEL, waits.items())
+    yield gauge(
+        "foreman_queue_oldest_wait_seconds", "How long the oldest of the waiting jobs has waited.", MODEL, waits.items()
+    )
     yield one("foreman_queue_paused", "Whether no further job is begun.", float(engine.paused))
     running = [((lane.value,), len(jobs.in_lane(lane))) for lane in Lane]
     yield gauge("foreman_jobs_running", "Jobs that run.", ("lane",), running)
     slots = [((lane.value,), jobs.lanes.slots.of(lane)) for lane in Lane]
-    yield gauge("foreman_lane_slots", "How many may run at once.", ("lane",), slots)
+    yield gauge("foreman_lane_slots", "How many jobs a lane may run at once.", ("lane",), slots)
     causes: dict[Labels, float] = {}
     for _, hold in engine.gate.holds():
         causes[(hold.cause.value,)] = causes.get((hold.cause.value,), 0) + 1
@@ -55,7 +61,11 @@ def _target(engine: Engine) -> Iterator[Metric]:
     poller = engine.poller
     up = None if poller.reachable is None else float(poller.reachable)
     yield one("foreman_target_up", "Whether the target answered when it was last asked.", up)
-    yield one("foreman_target_seen_seconds", "When it last did, in unix seconds.", poller.succeeded_at)
+    yield one(
+        "foreman_target_last_seen_timestamp_seconds",
+        "When the target last answered, in unix seconds.",
+        poller.succeeded_at,
+    )
     resident: dict[Labels, float] = {}
     for runner in poller.residency.runners:
         name = (engine.jobs.figures.name(Lane.LOCAL, runner.canonical),)
@@ -68,8 +78,8 @@ def _remotes(engine: Engine) -> Iterator[Metric]:
     running = [((api.name,), api.running) for api in apis]
     yield gauge("foreman_remote_slots_in_use", "Requests that a remote has now.", labels, running)
     slots = [((api.name,), api.throttle.slots) for api in apis]
-    yield gauge("foreman_remote_slots", "Requests that it may have at once.", labels, slots)
+    yield gauge("foreman_remote_slots", "Requests that a remote may have at once.", labels, slots)
     limits = [((api.name,), api.throttle.limit) for api in apis]
-    yield gauge("foreman_remote_limit", "Of these, how many it gets now.", labels, limits)
+    yield gauge("foreman_remote_limit", "Requests that a remote gets at once now.", labels, limits)
     paused = [((api.name,), float(api.pause > 0)) for api in apis]
-    yield gauge("foreman_remote_paused", "Whether it is left alone for a while.", labels, paused)
+    yield gauge("foreman_remote_paused", "Whether a remote is left alone for a while.", labels, paused)

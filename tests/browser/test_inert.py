@@ -52,7 +52,7 @@ async def test_names_and_errors_are_only_ever_text(pages: Pages, tmp_path: Path)
         await foreman.settled(failed)
         await call(foreman, "POST", "/queue/pause")
         slot = asyncio.create_task(call(foreman, "POST", "/slots", {"lane": "local", "label": TAGS}))
-        async with pages(url=foreman.url, forgiven="/machine") as watched:
+        async with pages(url=foreman.url) as watched:
             page = watched.page
             await expect(current(page)).to_contain_text(TAGS)
             await expect(page.get_by_role("region", name="Queue")).to_contain_text(TAGS)

@@ -12,7 +12,7 @@ import pytest
 
 from foreman.core.errors import StorageFailed
 from foreman.core.estimate import KEPT_SAMPLES, Sample
-from foreman.core.job import Chosen, Hot, JobState, Mode, NewJob, Next, Payload, Stats
+from foreman.core.job import Chosen, Hot, JobState, LoadKey, Mode, NewJob, Next, Payload, Stats
 from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
 from foreman.engine.sqlite import SqliteStore
@@ -742,6 +742,39 @@ async def test_only_jobs_that_are_open_are_claimed_or_given_way_to(store: Store)
     assert await claims(Lane.REMOTE, "@one/m", "@two/m") == 1
 
 
+async def test_only_local_jobs_that_are_near_are_claimed_or_given_way_to(store: Store) -> None:
+    for number, (key, lane, override) in enumerate(
+        [
+            ("a:latest", Lane.LOCAL, "gate"),
+            ("slot x", Lane.LOCAL, None),
+            ("slot far", Lane.REMOTE, None),
+            ("slot x", Lane.LOCAL, "gate"),
+            ("slot far", Lane.REMOTE, None),
+        ],
+        1,
+    ):
+        await store.submit(new_job(number, key, lane=lane, override=override))
+
+    async def claims(
+        lane: Lane, *near: str, held: tuple[str, ...] = (), admitted: tuple[str, ...] | None = ()
+    ) -> object:
+        hot = Hot(("a:latest",), ("a:latest",), admitted)
+        claim = await store.claim(Next(hot, lane, gives_way=True, near=near, held=held), 1)
+        return None if claim is None else claim.job.seq
+
+    assert await claims(Lane.LOCAL) is None
+    assert await claims(Lane.REMOTE, "slot x") is None  # younger than the first slot
+    assert await claims(Lane.LOCAL, "slot x") is None  # younger than the remote one, and only that overrides
+    assert await claims(Lane.REMOTE, "slot x", held=("slot x",)) == 3
+    assert await claims(Lane.REMOTE, "slot x", held=("slot x",)) is None  # younger than the one that overrides
+    assert await claims(Lane.LOCAL, "slot x") == 4
+    await store.finish(4, done())
+    assert await claims(Lane.LOCAL, "slot x", admitted=None) == 2
+    assert await claims(Lane.REMOTE) == 5
+    await store.finish(2, done())
+    assert await store.claim(Next(), 1) is not None
+
+
 async def finish_all(store: Store, count: int) -> None:
     for number in range(1, count + 1):
         await store.submit(new_job(number, body=b"x" * 1_000))
@@ -809,6 +842,22 @@ async def test_figures_of_the_queue(store: Store) -> None:
     assert await store.depth() == {("a", "a"): 2, ("b", "b"): 1, ("a", "a?num_ctx=2"): 1}
     assert await store.next_due() == 600
     assert await store.oldest_queued() == 1_002
+
+
+async def test_a_job_of_a_remote_waits_under_the_model_that_people_see(store: Store) -> None:
+    await store.submit(replace(new_job(1, "far/x", lane=Lane.REMOTE), load_key=LoadKey("@far/x")))
+    assert await store.depth(Lane.REMOTE) == {("far/x", "@far/x"): 1}
+
+
+async def test_the_oldest_of_each_lane_and_model(store: Store) -> None:
+    assert await store.oldest_by_model() == {}
+    await submit(store, "a", "b", "a")
+    await store.submit(new_job(4, "b", (("num_ctx", 2),), not_before=700))
+    await store.submit(new_job(5, "c", not_before=600))
+    await store.submit(new_job(6, "a", lane=Lane.REMOTE))
+    await claimed(store, now=1)
+    expected = {(Lane.LOCAL, "a"): 1_003, (Lane.LOCAL, "b"): 1_002, (Lane.LOCAL, "c"): 1_005, (Lane.REMOTE, "a"): 1_006}
+    assert await store.oldest_by_model() == expected
 
 
 async def test_usage_counts_bytes(store: Store) -> None:

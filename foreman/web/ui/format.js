@@ -75,7 +75,7 @@ export const short = (model) => line(model).replace(/:latest$/, "");
 
 const PATHS = {
   "/api/chat": "chat", "/api/generate": "generate", "/api/embed": "embed", "/api/embeddings": "embed",
-  "/api/pull": "pull", "/slots": "command", "/v1/chat/completions": "chat", "/v1/completions": "completion",
+  "/api/pull": "pull", "/api/create": "create", "/slots": "command", "/v1/chat/completions": "chat", "/v1/completions": "completion",
   "/v1/embeddings": "embed", "/v1/messages": "messages", "/v1/responses": "responses",
 };
 export const kind = (path) => PATHS[path] ?? line(path);

@@ -13,7 +13,7 @@ from foreman.core.framing import Watch
 from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, NewJob, Outcome
 from foreman.core.lanes import TAKING_TURNS, Lane, Slots
 from foreman.core.trace import trace_of
-from foreman.core.upkeep import is_upkeep
+from foreman.core.upkeep import is_upkeep, typed
 from foreman.engine.depth import Depth
 from foreman.engine.figures import Figures
 from foreman.engine.fresh import Fresh
@@ -106,6 +106,11 @@ class LiveJobs:
     def get(self, job_id: str) -> Live | None:
         return self._by_id.get(job_id)
 
+    def upkeep_for(self, command: str) -> bool:
+        """Whether a command line is that of a client who waits for upkeep here."""
+        named = typed(command)
+        return bool(named) and any(live.model in named for live in self)
+
     def relay(self) -> Relay:
         return Relay(self._budget)
 
@@ -161,6 +166,12 @@ class LiveJobs:
         """Somebody wants it to end: it is not begun any more."""
         live.cancelled = True
         self.fresh.discard(live.id, str(live.key))
+
+    def overriding(self, live: Live, what: str) -> None:
+        """The store has noted what a queued job overrides. Its request at hand knows nothing of it."""
+        live.override = what
+        self.fresh.discard(live.id, str(live.key))
+        self.changed(live)
 
     def chosen(self, hot: Hot) -> tuple[Live, NewJob] | None:
         """The local job the store would claim next, where it can be known without asking, and needs no swap."""

@@ -117,6 +117,7 @@ _LIST: Final = [
     _in("query", "limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}, "at most so many"),
     _in("query", "after", {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}, "the `next` of the page before"),
 ]
+_SENT: Final = {"description": "the bytes", "content": {"application/json": {}, "application/octet-stream": {}}}
 _FILE: Final = {"description": "the file", "content": {"*/*": {}}}
 _SAME: Final = {"description": "the file that is known already"}
 _STREAM: Final = {
@@ -248,16 +249,21 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
     },
     "/jobs/{id}/request": {
         "parameters": [_JOB_ID],
-        "get": _operation(
-            "read_request",
-            "The body of a job's request, as its client sent it",
-            {
-                200: {
-                    "description": "the client's bytes",
-                    "content": {"application/json": {}, "application/octet-stream": {}},
-                }
-            },
+        "get": _operation("read_request", "The body of a job's request, as it was sent", {200: _SENT}, 404),
+    },
+    "/jobs/{id}/override": {
+        "parameters": [_JOB_ID],
+        "put": _operation(
+            "override_job",
+            "Have a job that waits pass the gate",
+            {200: _json(ref("JobPage"), "it is neither held nor refused")},
+            400,
             404,
+            408,
+            409,
+            413,
+            *WRITES,
+            requestBody={"required": True, "content": {"application/json": {"schema": ref("Override")}}},
         ),
     },
     "/jobs/{id}/response": {"parameters": [_JOB_ID], "get": _READING},

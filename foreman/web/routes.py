@@ -22,6 +22,7 @@ from foreman.web.guard import GUARD
 from foreman.web.machine import forecasts, history, machine
 from foreman.web.metrics import metrics
 from foreman.web.openapi import openapi
+from foreman.web.override import override
 from foreman.web.pages import file, page
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
@@ -53,6 +54,7 @@ OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("PUT", "/jobs/{id}/keep", jobs.kept),
     ("DELETE", "/jobs/{id}/keep", jobs.kept),
     ("GET", "/jobs/{id}/request", jobs.request_of),
+    ("PUT", "/jobs/{id}/override", override),
     ("GET", "/jobs/{id}/response", response),
     ("GET", "/queue", queue.queue),
     ("POST", "/queue/pause", queue.pause),

@@ -7,7 +7,7 @@ MARK ?= clients and not long
 RESOLVE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 
-.PHONY: run test demo check lint types tests test-clients test-remote lock bench soak clean
+.PHONY: screenshots run test demo check lint types tests test-clients test-remote lock bench soak clean
 
 run: $(VENV)/.run  ## serve on 127.0.0.1:11435 in front of the Ollama on 127.0.0.1:11434 (or the bundled stub)
 	@$(BIN)/foreman serve --stub-if-absent $(ARGS)
@@ -49,6 +49,9 @@ bench: $(VENV)/.dev  ## what foreman costs and what it saves, measured; ARGS="lo
 
 soak: $(VENV)/.dev  ## ten minutes of mixed load and restarts: memory, descriptors, threads and log must stay flat
 	@$(BIN)/python -m bench soak $(ARGS)
+
+screenshots: $(VENV)/.dev  ## the pictures of the page in the docs; needs a Chromium
+	$(BIN)/python -m tests.browser.screenshots
 
 lock: $(VENV)/.dev  ## resolve again; commit the result
 	$(RESOLVE) pyproject.toml --extra build --output-file requirements.lock

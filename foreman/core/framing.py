@@ -71,6 +71,7 @@ class Watch:
         self._lines: list[bytes] = []  # the last lines that say something, each with its end seen
         self._dispatched = False  # whether a blank line followed the last of them, which is what ends an event
         self._last = b"\n"
+        self.pieces = 0  # messages so far; in a stream each is about a token
 
     @property
     def mid_line(self) -> bool:
@@ -120,6 +121,7 @@ class Watch:
     def _note(self, lines: list[bytes]) -> None:
         """Keep the last of the lines that say something: in NDJSON all but blank ones, else the `data` fields."""
         if self._framing is Framing.NDJSON:
+            self.pieces += len(lines)
             for line in reversed(lines):
                 if line and not line.isspace():
                     self._lines = [line]
@@ -129,6 +131,7 @@ class Watch:
             if line.startswith(_DATA):
                 self._lines = [*self._lines[1 - _FRAMES :], line]
                 self._dispatched = False
+                self.pieces += 1
             elif line in _BLANK:
                 self._dispatched = True
 

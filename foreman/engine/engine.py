@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from foreman.core import slots
-from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound, StorageFailed, StorageFull
+from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound, StorageFailed
 from foreman.core.estimate import History
-from foreman.core.job import ACTIVE, Claim, Hot, Job, JobState, Mode
+from foreman.core.job import ACTIVE, Claim, Hot, Job, JobState, Mode, Payload
 from foreman.core.labels import label
 from foreman.core.lanes import Lane
 from foreman.core.slots import is_slot
@@ -25,6 +25,7 @@ from foreman.engine.departures import Departures
 from foreman.engine.events import Events
 from foreman.engine.executor import Executor
 from foreman.engine.forecast import Forecast
+from foreman.engine.forgetting import forgetting
 from foreman.engine.gate import Gate
 from foreman.engine.held import Held
 from foreman.engine.intake import Intake, Ticket
@@ -42,13 +43,13 @@ from foreman.engine.settlement import Settlement
 from foreman.engine.start import Start
 from foreman.engine.store import Store
 from foreman.engine.target import Target
+from foreman.engine.trail import Trail
 from foreman.engine.upstreams import Upstreams
 from foreman.engine.worker import Worker
 from foreman.log import log_event
 
 log = logging.getLogger(__name__)
 
-RETENTION_SECONDS: Final = 60.0
 # After the drain: how long the worker may take to write down how the last job ended.
 SETTLE_SECONDS: Final = 10.0
 # The same where somebody asked twice to stop.
@@ -101,6 +102,8 @@ class Engine:
         self.events = Events(millis(clock))
         jobs.changed = gate.changed = self._changed
         self.keyring = keyring or Keyring(store, clock)
+        poller.changed = self.events.notice
+        self.trail = Trail(gate.machine, clock)
         self.started_at = clock.time()
         poller.came_back = jobs.lanes.wake
         jobs.lanes.open_keys = self._open_keys
@@ -167,7 +170,8 @@ class Engine:
         """Work until drained. An error in any part ends all of it: better a restart than a part that stands still."""
         async with asyncio.TaskGroup() as group:
             trouble = self._settlement.trouble.watch(self.store, self.clock)
-            parts = (self.poller.run(), self.gate.run(), self._forget(), self._watch_store(), trouble)
+            kept = (forgetting(self.store, self.keyring, self.clock, self._rules), self._watch_store(), trouble)
+            parts = (self.poller.run(), self.gate.run(), self.trail.run(), *kept)
             aside = [group.create_task(part) for part in parts]
             for lane in [group.create_task(lane.run()) for lane in (self._worker, self._remote)]:
                 await lane
@@ -196,9 +200,7 @@ class Engine:
         Raises JobNotFound, JobFinished (where it is not finished, or done), and as `submit_many`.
         """
         job = await self.job(job_id)
-        payload = await self.store.payload(job_id)
-        if payload is None:
-            raise JobNotFound(f"there is no job {job_id}")
+        payload = await self.request(job_id)
         if job.state not in (JobState.FAILED, JobState.CANCELLED):
             raise JobFinished(f"job {job_id} is {job.state}: only failed and cancelled jobs can be tried again")
         if is_slot(job.model):
@@ -225,6 +227,13 @@ class Engine:
             raise JobNotFound(f"there is no job {job_id}")
         return job
 
+    async def request(self, job_id: str) -> Payload:
+        """A job's request, as the client sent it. Raises JobNotFound."""
+        payload = await self.store.payload(job_id)
+        if payload is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        return payload
+
     async def ticket(self, job_id: str) -> Ticket:
         """A way to read a job's answer. Raises JobNotFound, or JobCancelled or JobFailed where there is none."""
         return await self._intake.ticket(job_id)
@@ -239,6 +248,7 @@ class Engine:
         await self.store.set_paused(paused, millis(self.clock))
         self._executor.paused = paused
         self.jobs.lanes.wake()
+        self.events.notice()
         log_event(log, logging.INFO, "paused" if paused else "resumed", "the queue is paused" if paused else "goes on")
 
     def _changed(self, live: Live) -> None:
@@ -380,16 +390,3 @@ class Engine:
     async def _watch_store(self) -> None:
         error = await asyncio.shield(self.store.failed)
         raise StorageFailed("the database can no longer be written") from error
-
-    async def _forget(self) -> None:
-        """Delete finished jobs that are too old or take too much room, a few at a time."""
-        pause = asyncio.Event()
-        while True:
-            before = millis(self.clock) - int(self._rules.retention_seconds * 1000)
-            try:
-                while await self.store.prune(before, self._rules.retention_bytes):
-                    pass
-                await self.keyring.write_down()
-            except (StorageFull, StorageFailed) as error:
-                log_event(log, logging.WARNING, "prune_failed", "old jobs could not be deleted", error=error)
-            await self.clock.wait(pause, RETENTION_SECONDS)

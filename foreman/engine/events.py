@@ -1,4 +1,4 @@
-"""What happens to jobs, as a stream that anybody may follow and take up again.
+"""What happens to jobs and to the whole, as a stream that anybody may follow and take up again.
 
 Each event has a number; the newest are kept, so that a follower who lost its connection gets what it missed. One who
 was away for longer, or follows a number of an earlier process, is told so and starts from a snapshot.
@@ -29,6 +29,13 @@ class Event:
     hold: Hold | None
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something else has changed: the queue was paused, the target went or came back, or holds another model."""
+
+    number: int
+
+
 class Events:
     """The stream. `publish` never waits; followers ask `since` and wait with `news`.
 
@@ -37,7 +44,7 @@ class Events:
     """
 
     def __init__(self, first: int) -> None:
-        self._kept: deque[Event] = deque(maxlen=KEPT)
+        self._kept: deque[Event | Notice] = deque(maxlen=KEPT)
         self._first = first
         self._waiters: set[asyncio.Future[None]] = set()
         self._ended = False
@@ -53,6 +60,12 @@ class Events:
         self._kept.append(Event(self.last, live, live.state, live.mode, live.attempts, live.relay.size, hold))
         self._wake()
 
+    def notice(self) -> None:
+        """Tell that something other than a job has changed."""
+        self.last += 1
+        self._kept.append(Notice(self.last))
+        self._wake()
+
     def end(self) -> None:
         """Have nobody wait any more: this process stops."""
         self._ended = True
@@ -63,7 +76,7 @@ class Events:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def since(self, number: int) -> list[Event] | None:
+    def since(self, number: int) -> list[Event | Notice] | None:
         """What came after `number`; None where that can no longer be told."""
         oldest = self._kept[0].number if self._kept else self.last + 1
         if not oldest - 1 <= number <= self.last:

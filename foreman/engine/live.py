@@ -52,6 +52,11 @@ class Live:
     taken_at: float = 0.0  # monotonic seconds
     ended: asyncio.Event = field(default_factory=asyncio.Event)  # how it ended is in the store
 
+    @property
+    def tokens(self) -> int | None:
+        """About how many came so far; None where that cannot be told yet, or at all."""
+        return (self.watch.pieces or None) if self.watch is not None and not is_upkeep(self.model) else None
+
     def __repr__(self) -> str:
         return f"<Live {self.id} {self.state} {self.key} {self.relay!r}>"
 

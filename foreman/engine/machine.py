@@ -38,6 +38,10 @@ class Reader(Protocol):
         """What the machine is like; `now` is unix seconds. Raises nothing for what cannot be read."""
         ...
 
+    def glance(self, now: float) -> Readings:
+        """The same without a look at all programs, which costs most of it."""
+        ...
+
 
 class Machine:
     """The last readings, taken again when they are older than `FRESH_SECONDS`.
@@ -67,6 +71,12 @@ class Machine:
             return readings
         return replace(readings, foreign=tuple(line for line in readings.foreign if not self.known(line)))
 
+    async def glance(self) -> Readings:
+        """The same, cheap enough to be asked for ever; foreign programs are not looked for."""
+        if self._last is not None and self._clock.monotonic() - self._read_at < FRESH_SECONDS:
+            return self._last
+        return await asyncio.to_thread(self._reader.glance, self._clock.time())
+
     async def _read(self) -> Readings:
         self._last = await asyncio.to_thread(self._reader.read, self._clock.time())
         self._read_at = self._clock.monotonic()
@@ -88,15 +98,26 @@ class SystemReader:
         self._own_load = 0.0
 
     def read(self, now: float) -> Readings:
-        self._psutil = self._psutil or self._tried("psutil", lambda: importlib.import_module("psutil"))
-        memory = self._tried("memory", lambda: self._psutil.virtual_memory()) if self._psutil else None
+        self._import()
         programs = self._tried("programs", lambda: list(_processes(self._psutil))) if self._psutil else None
+        return self._seen(now, self._own(programs, now), programs)
+
+    def glance(self, now: float) -> Readings:
+        self._import()
+        since = 0.0 if self._before is None else max(0.0, now - self._before[0])
+        return self._seen(now, damped(self._own_load, 0.0, since), None)
+
+    def _import(self) -> None:
+        self._psutil = self._psutil or self._tried("psutil", lambda: importlib.import_module("psutil"))
+
+    def _seen(self, now: float, own_load: float, programs: list[Program] | None) -> Readings:
+        memory = self._tried("memory", lambda: self._psutil.virtual_memory()) if self._psutil else None
         disk = self._tried("disk", lambda: shutil.disk_usage(self._folder))
         return Readings(
             at=now,
             cores=os.cpu_count(),
             load=self._tried("load", lambda: os.getloadavg()[0]),
-            own_load=self._own(programs, now),
+            own_load=own_load,
             available=None if memory is None else int(memory.available),
             total=self._tried("all memory", _all_memory) if memory is None else int(memory.total),
             unified=sys.platform == "darwin",

@@ -51,6 +51,7 @@ class Poller:
         self._relisting: asyncio.Task[None] | None = None
         self.came_back: Callable[[], None] = lambda: None
         self.looked: Callable[[], None] = lambda: None
+        self.changed: Callable[[], None] = lambda: None
         self._due = asyncio.Event()
         self.inventory: Inventory | None = None
         self.residency = Residency()
@@ -138,12 +139,14 @@ class Poller:
     def loaded(self, key: LoadKey) -> None:
         self._epoch += 1
         self.residency = self.residency.with_loaded(key, self._swap)
+        self.changed()
         # Beside the job, which need not wait for it: /api/ps answers from this, and the context length is learnt.
         self._looking = asyncio.create_task(self._look())
 
     def unloaded(self, model: str) -> None:
         self._epoch += 1
         self.residency = self.residency.without(model)
+        self.changed()
 
     async def _list_anew(self) -> None:
         """Ask for the models again, but not sooner than `MISS_SECONDS` after the last time; all who wait share it."""
@@ -197,16 +200,21 @@ class Poller:
         # A look that began before a load or unload ended says nothing about the time after it.
         if epoch == self._epoch:
             self.ps = ps
-            self.residency = self.residency.observe(runners, self.models)
+            before, self.residency = self.residency, self.residency.observe(runners, self.models)
             self._looked_at = self._clock.monotonic()
             self.looked()
+            if before.runners != self.residency.runners:
+                self.changed()
 
     def _up(self) -> None:
         if self.reachable is not True:
             log_event(log, logging.INFO, "target_up", "the target answers", target=self._target)
+        news = self.reachable is not True
         self.reachable = True
         self.last_error = None
         self.came_back()
+        if news:
+            self.changed()
 
     def _down(self, error: str) -> None:
         if self.reachable is not False:
@@ -217,5 +225,8 @@ class Poller:
             self.residency = Residency()
             # Whoever noticed: the next probe must not wait for the next regular look.
             self.soon()
+        news = self.reachable is not False
         self.reachable = False
         self.last_error = error
+        if news:
+            self.changed()

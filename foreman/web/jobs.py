@@ -26,6 +26,8 @@ from foreman.web.own import check_may_manage, own_job
 from foreman.web.queued import IDEMPOTENCY_KEY, OVERRIDE, client_of, overriding, repeatable
 
 LIST_DEFAULT, LIST_LIMIT = 50, 500
+# What clients and models wrote is shown by a browser as it is, and run by none.
+INERT: Final = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox", "Cache-Control": "no-store"}
 _JSON: Final = ("Content-Type", "application/json")
 
 
@@ -132,14 +134,14 @@ async def listed(request: web.Request) -> web.Response:
     known = {"state", "model", "client", "since", "limit", "after"}
     if unknown := sorted(set(query) - known):
         raise BadRequest(f"{unknown[0]} is no parameter of this list; there are {', '.join(sorted(known))}")
-    limit = _number(query.get("limit"), "limit", LIST_DEFAULT, 1, LIST_LIMIT)
+    limit = whole_number(query.get("limit"), "limit", LIST_DEFAULT, 1, LIST_LIMIT)
     after = query.get("after")
     wanted = JobFilter(
         states=_states(query.getall("state", [])),
         model=_model(query.get("model"), request.app[SETTINGS].remotes),
         client=query.get("client"),
         since=_unix_ms("since", query["since"]) if "since" in query else None,
-        before=None if after is None else _number(after, "after", 0, 1, 2**62),
+        before=None if after is None else whole_number(after, "after", 0, 1, 2**62),
         key_id=None if request[CALLER].sees_all else request[CALLER].key_id,
     )
     jobs = await engine.store.list(wanted, limit + 1)
@@ -163,7 +165,7 @@ def _model(text: str | None, remotes: Sequence[Claiming]) -> str | None:
     return names.parse(text).canonical if routed is None else routed.shown
 
 
-def _number(text: str | None, name: str, default: int, low: int, high: int) -> int:
+def whole_number(text: str | None, name: str, default: int, low: int, high: int) -> int:
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
@@ -173,6 +175,14 @@ def _number(text: str | None, name: str, default: int, low: int, high: int) -> i
 
 async def shown(request: web.Request) -> web.Response:
     return await one_job(request, await own_job(request), 200)
+
+
+async def request_of(request: web.Request) -> web.Response:
+    """What the client sent, as it was kept: private, and never more than text to a browser."""
+    payload = await request.app[ENGINE].request(await own_job(request))
+    sent = dict(payload.headers).get("content-type", "").lower()
+    kind = "application/octet-stream" if sent.startswith("multipart/") else "application/json"
+    return web.Response(body=payload.body, content_type=kind, headers=INERT)
 
 
 async def cancelled(request: web.Request) -> web.Response:

@@ -69,6 +69,7 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
         "error": _error(job),
         "stats": None if job.stats is None else stats_view(job.stats),
         "output_bytes": None if live is None else live.relay.size,
+        "tokens": None if live is None else live.tokens,
         "retry_of": job.retry_of,
         "kept": job.kept,
         "override": job.override,

@@ -22,6 +22,7 @@ from foreman.core.lanes import Lane
 from foreman.core.slots import is_slot, label_of
 from foreman.core.units import gigabytes
 from foreman.engine.engine import Engine
+from foreman.engine.trail import EVERY_SECONDS
 from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.guard import CALLER
 from foreman.web.jobs import answer_json
@@ -51,6 +52,20 @@ async def machine(request: web.Request) -> web.Response:
         "next": lanes["local"]["next"] or lanes["remote"]["next"],
     }
     return answer_json(view)
+
+
+async def history(request: web.Request) -> web.Response:
+    """What the machine was like lately."""
+    marks = [
+        {
+            "at": moment(int(mark.at * 1000)),
+            "load_per_core": None if mark.load_per_core is None else round(mark.load_per_core, 3),
+            "memory_available": mark.available,
+            "disk_free": mark.disk_free,
+        }
+        for mark in request.app[ENGINE].trail.marks
+    ]
+    return answer_json({"every_seconds": EVERY_SECONDS, "readings": marks})
 
 
 async def forecasts(request: web.Request) -> web.Response:

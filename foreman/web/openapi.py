@@ -11,29 +11,10 @@ from aiohttp import web
 
 from foreman import __version__
 from foreman.core.job import JobState
-from foreman.web.openapi_keys import KEY_ID
+from foreman.web.openapi_access import ACCESS_PATHS
+from foreman.web.openapi_operations import ALWAYS, WRITES, answered, operation, parameter
 from foreman.web.openapi_schemas import ARRAY_LIMIT, SCHEMAS
 from foreman.web.openapi_shapes import ID, Schema, array, ref
-
-PROBLEMS: Final = {
-    400: "something in the request is wrong; the detail names it",
-    401: "a key is needed",
-    403: "this host name or origin is not allowed, or the key lacks a scope, which the detail names",
-    404: "there is no such job, or no such key, or it is somebody else's",
-    405: "this route takes other methods",
-    408: "the body stopped arriving",
-    409: "the job is finished, or not finished, or the key was used for another request",
-    410: "the job was cancelled and left no answer",
-    413: "too large, or too many",
-    415: "the body's encoding is not read here",
-    416: "beyond the end of the answer",
-    429: "too many wrong keys came from this address",
-    502: "the job failed and left no answer",
-    503: "nothing is accepted right now: the queue is full, foreman stops, or the database takes no writes",
-    507: "the disk is full, or this needs more than the machine has",
-}
-ALWAYS: Final = (401, 403, 429)
-WRITES: Final = (503, 507)
 
 
 async def openapi(_: web.Request) -> web.Response:
@@ -68,44 +49,20 @@ def document() -> dict[str, Any]:
     }
 
 
-def _json(schema: Schema, text: str, **headers: str) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": text, "content": {"application/json": {"schema": schema}}}
-    if headers:
-        named = {name.replace("_", "-"): meaning for name, meaning in headers.items()}
-        answer["headers"] = {
-            name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in named.items()
-        }
-    return answer
-
-
-def _operation(
-    name: str, summary: str, answers: dict[int | str, dict[str, Any]], *problems: int, **more: object
-) -> dict[str, Any]:
-    responses = {str(status): answer for status, answer in answers.items()}
-    for status in sorted({*problems, *ALWAYS}):
-        responses[str(status)] = {
-            "description": PROBLEMS[status],
-            "content": {"application/problem+json": {"schema": ref("Problem")}},
-        }
-    return {"operationId": name, "summary": summary, "responses": responses, **more}
-
-
-def _in(where: str, name: str, schema: Schema, text: str, **more: object) -> dict[str, Any]:
-    return {"name": name, "in": where, "schema": schema, "description": text, **more}
-
-
-_JOB_ID: Final = _in("path", "id", ID, "of the job, in either case", required=True)
+_JOB_ID: Final = parameter("path", "id", ID, "of the job, in either case", required=True)
 _ACCEPTED: Final = {"Location": "the job's page", "X_Foreman_Job": "the job's id"}
-_KEY: Final = _in(
+_KEY: Final = parameter(
     "header",
     "Idempotency-Key",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     "the same request again joins its job; for one job only",
 )
-_OVERRIDE: Final = _in("header", "X-Foreman-Override", {"type": "string", "enum": ["gate"]}, "do not heed the gate")
+_OVERRIDE: Final = parameter(
+    "header", "X-Foreman-Override", {"type": "string", "enum": ["gate"]}, "do not heed the gate"
+)
 _NUMBER: Final[Schema] = {"type": "string", "pattern": "^[0-9]{1,18}$"}
 _LIST: Final = [
-    _in(
+    parameter(
         "query",
         "state",
         array({"type": "string", "enum": [*JobState]}, minItems=1),
@@ -113,12 +70,15 @@ _LIST: Final = [
         style="form",
         explode=False,
     ),
-    _in("query", "model", {"type": "string", "minLength": 1}, "by whichever of its names"),
-    _in("query", "client", {"type": "string"}, "as the job says it"),
-    _in("query", "since", {"type": "string", "format": "date-time"}, "created since then"),
-    _in("query", "limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}, "at most so many"),
-    _in("query", "after", {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}, "the `next` of the page before"),
+    parameter("query", "model", {"type": "string", "minLength": 1}, "by whichever of its names"),
+    parameter("query", "client", {"type": "string"}, "as the job says it"),
+    parameter("query", "since", {"type": "string", "format": "date-time"}, "created since then"),
+    parameter("query", "limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}, "at most so many"),
+    parameter("query", "after", {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}, "the `next` of the page before"),
 ]
+_SENT: Final = {"description": "the bytes", "content": {"application/json": {}, "application/octet-stream": {}}}
+_FILE: Final = {"description": "the file", "content": {"*/*": {}}}
+_SAME: Final = {"description": "the file that is known already"}
 _STREAM: Final = {
     "description": "the target's bytes, with its content type",
     "headers": {
@@ -131,7 +91,7 @@ _STREAM: Final = {
 
 # Where the target refused the request, its refusal is the answer, with whatever status and type it had.
 _REFUSAL: Final = {**_STREAM, "description": "the target's own refusal"}
-_READING: Final = _operation(
+_READING: Final = operation(
     "read_response",
     "A job's answer, live or stored, byte for byte",
     {200: _STREAM, 206: {**_STREAM, "description": "the bytes from there on"}, "default": _REFUSAL},
@@ -142,9 +102,9 @@ _READING: Final = _operation(
     502,
     503,
     parameters=[
-        _in("query", "offset", _NUMBER, "from which byte on"),
-        _in("header", "Range", {"type": "string", "pattern": "^bytes=[0-9]{1,18}-$"}, "the same"),
-        _in("header", "If-Range", {"type": "string", "pattern": "^[!-~]+$"}, "an ETag; else all is sent"),
+        parameter("query", "offset", _NUMBER, "from which byte on"),
+        parameter("header", "Range", {"type": "string", "pattern": "^bytes=[0-9]{1,18}-$"}, "the same"),
+        parameter("header", "If-Range", {"type": "string", "pattern": "^[!-~]+$"}, "an ETag; else all is sent"),
     ],
 )
 for _status, _answer in _READING["responses"].items():
@@ -153,27 +113,29 @@ for _status, _answer in _READING["responses"].items():
 
 PATHS: Final[dict[str, dict[str, Any]]] = {
     "/health": {
-        method: _operation(
+        method: operation(
             f"{method}_health",
             "How foreman is: 200 while jobs are accepted, 503 when not",
-            {200: _json(ref("Health"), "jobs are accepted"), 503: _json(ref("Health"), "none are")},
+            {200: answered(ref("Health"), "jobs are accepted"), 503: answered(ref("Health"), "none are")},
             security=[{}],
         )
         for method in ("get", "head")
     },
     "/jobs": {
-        "get": _operation(
+        "get": operation(
             "list_jobs",
             "The newest jobs, a page at a time",
-            {200: _json(ref("JobList"), "a page")},
+            {200: answered(ref("JobList"), "a page")},
             400,
             parameters=_LIST,
         ),
-        "post": _operation(
+        "post": operation(
             "submit_jobs",
             f"Hand over one job, or up to {ARRAY_LIMIT} in one step",
             {
-                202: _json({"anyOf": [ref("JobPage"), ref("Jobs")]}, "on disk: the job, or all of them", **_ACCEPTED),
+                202: answered(
+                    {"anyOf": [ref("JobPage"), ref("Jobs")]}, "on disk: the job, or all of them", **_ACCEPTED
+                ),
             },
             400,
             408,
@@ -193,13 +155,13 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
     },
     "/jobs/{id}": {
         "parameters": [_JOB_ID],
-        "get": _operation("show_job", "All that is known of a job", {200: _json(ref("JobPage"), "the job")}, 404),
-        "delete": _operation(
+        "get": operation("show_job", "All that is known of a job", {200: answered(ref("JobPage"), "the job")}, 404),
+        "delete": operation(
             "cancel_job",
             "Cancel a job, wherever it stands; or delete a finished one",
             {
-                200: _json(ref("JobPage"), "it is cancelled"),
-                202: _json(ref("JobPage"), "it will be, as soon as the target has let go of it"),
+                200: answered(ref("JobPage"), "it is cancelled"),
+                202: answered(ref("JobPage"), "it will be, as soon as the target has let go of it"),
                 204: {"description": "it is forgotten"},
             },
             400,
@@ -207,7 +169,7 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             409,
             *WRITES,
             parameters=[
-                _in(
+                parameter(
                     "query",
                     "forget",
                     {"type": "string", "enum": ["true", "false"], "default": "false"},
@@ -218,10 +180,10 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
     },
     "/jobs/{id}/retry": {
         "parameters": [_JOB_ID],
-        "post": _operation(
+        "post": operation(
             "retry_job",
             "Submit the request of a failed or cancelled job again, as a new job",
-            {202: _json(ref("JobPage"), "the new job", **_ACCEPTED)},
+            {202: answered(ref("JobPage"), "the new job", **_ACCEPTED)},
             400,
             404,
             409,
@@ -231,27 +193,31 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
     },
     "/jobs/{id}/keep": {
         "parameters": [_JOB_ID],
-        "put": _operation(
+        "put": operation(
             "keep_job",
             "Have a job stay when its time is over",
-            {200: _json(ref("JobPage"), "it stays")},
+            {200: answered(ref("JobPage"), "it stays")},
             404,
             *WRITES,
         ),
-        "delete": _operation(
+        "delete": operation(
             "release_job",
             "Have a kept job leave when its time is over",
-            {200: _json(ref("JobPage"), "it goes")},
+            {200: answered(ref("JobPage"), "it goes")},
             404,
             *WRITES,
         ),
     },
+    "/jobs/{id}/request": {
+        "parameters": [_JOB_ID],
+        "get": operation("read_request", "The body of a job's request, as it was sent", {200: _SENT}, 404),
+    },
     "/jobs/{id}/override": {
         "parameters": [_JOB_ID],
-        "put": _operation(
+        "put": operation(
             "override_job",
             "Have a job that waits pass the gate",
-            {200: _json(ref("JobPage"), "it is neither held nor refused")},
+            {200: answered(ref("JobPage"), "it is neither held nor refused")},
             400,
             404,
             408,
@@ -263,22 +229,31 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
     },
     "/jobs/{id}/response": {"parameters": [_JOB_ID], "get": _READING},
     "/queue": {
-        "get": _operation(
+        "get": operation(
             "show_queue",
             "What runs, and what waits in the order in which it will run",
-            {200: _json(ref("Queue"), "the queue")},
+            {200: answered(ref("Queue"), "the queue")},
+            400,
+            parameters=[
+                parameter(
+                    "query",
+                    "limit",
+                    {"type": "integer", "minimum": 1, "maximum": 1000, "default": 1000},
+                    "of each lane only the first of those that wait",
+                )
+            ],
         )
     },
     "/queue/pause": {
-        "post": _operation("pause_queue", "Begin no further job", {200: _json(ref("Queue"), "it is paused")}, *WRITES)
+        "post": operation("pause_queue", "Begin no further job", {200: answered(ref("Queue"), "it is paused")}, *WRITES)
     },
-    "/queue/resume": {"post": _operation("resume_queue", "Go on", {200: _json(ref("Queue"), "it goes on")}, *WRITES)},
+    "/queue/resume": {"post": operation("resume_queue", "Go on", {200: answered(ref("Queue"), "it goes on")}, *WRITES)},
     "/slots": {
-        "post": _operation(
+        "post": operation(
             "ask_for_slot",
             "Hold a slot of a lane, to run a command of one's own: the answer comes when it is granted",
             {
-                200: _json(
+                200: answered(
                     ref("Slot"),
                     "granted, after white space for as long as it had to wait; cut short where it is not granted",
                     X_Foreman_Job="the slot's id, which is that of its job",
@@ -295,10 +270,10 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
     },
     "/slots/{id}": {
         "parameters": [_JOB_ID],
-        "delete": _operation(
+        "delete": operation(
             "release_slot",
             "Give a slot back, or leave the queue for it",
-            {200: _json(ref("JobPage"), "its job, as it ended")},
+            {200: answered(ref("JobPage"), "its job, as it ended")},
             400,
             404,
             408,
@@ -310,47 +285,54 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
     },
     "/slots/{id}/heartbeat": {
         "parameters": [_JOB_ID],
-        "post": _operation(
+        "post": operation(
             "keep_slot",
             "Say that the holder of a slot lives",
-            {200: _json(ref("Heartbeat"), "it is held on")},
+            {200: answered(ref("Heartbeat"), "it is held on")},
             404,
             409,
         ),
     },
     "/machine": {
-        "get": _operation(
+        "get": operation(
             "show_machine",
             "What the machine is like, what is held, and what the next load needs",
-            {200: _json(ref("Machine"), "the machine")},
+            {200: answered(ref("Machine"), "the machine")},
         )
     },
     "/machine/forecasts": {
-        "get": _operation(
+        "get": operation(
             "show_forecasts",
             "What was expected of past loads and what they took, the newest first",
-            {200: _json(ref("Forecasts"), "past loads")},
+            {200: answered(ref("Forecasts"), "past loads")},
+        )
+    },
+    "/machine/history": {
+        "get": operation(
+            "show_history",
+            "What the machine was like in the last quarter of an hour, the oldest first",
+            {200: answered(ref("History"), "readings, evenly spaced")},
         )
     },
     "/machine/reloads": {
-        "get": _operation(
+        "get": operation(
             "show_reloads",
             "The loads of models since the start: how many were paid and avoided, and who caused the newest ones",
-            {200: _json(ref("Reloads"), "the ledger")},
+            {200: answered(ref("Reloads"), "the ledger")},
         )
     },
     "/metrics": {
-        "get": _operation(
+        "get": operation(
             "show_metrics",
             "What is counted and what is now, for Prometheus",
             {200: {"description": "metrics as text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
         )
     },
     "/events": {
-        "get": _operation(
+        "get": operation(
             "follow_events",
-            "A snapshot of the queue (event `snapshot`), then every change of a job (event `job`), without an end; "
-            "of jobs of other keys only counts (event `others`)",
+            "A snapshot of the queue (event `snapshot`), then every change of a job (event `job`), of jobs of other keys "
+            "only counts (event `others`), and of the rest (event `state`), without an end",
             {
                 200: {
                     "description": "server-sent events",
@@ -358,66 +340,24 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
                 }
             },
             400,
-            parameters=[_in("header", "Last-Event-ID", _NUMBER, "go on behind this one, as far back as is kept")],
+            parameters=[
+                parameter("header", "Last-Event-ID", _NUMBER, "go on behind this one, as far back as is kept"),
+                parameter(
+                    "query",
+                    "live",
+                    {"type": "string", "enum": ["true", "false"], "default": "false"},
+                    "tell also how far the running jobs are, some times a second (event `live`)",
+                ),
+            ],
         )
     },
-    "/keys": {
-        "get": _operation("list_keys", "All keys, and what was done with each", {200: _json(ref("Keys"), "the keys")}),
-        "post": _operation(
-            "create_key",
-            "Make a key",
-            {201: _json(ref("CreatedKey"), "it opens from now on, and is told this once")},
-            400,
-            408,
-            413,
-            *WRITES,
-            requestBody={"content": {"application/json": {"schema": ref("NewKey")}}},
-        ),
+    **ACCESS_PATHS,
+    "/openapi.json": {
+        "get": operation("openapi", "This document", {200: answered({"type": "object"}, "this document")})
     },
-    "/keys/{id}": {
-        "parameters": [_in("path", "id", KEY_ID, "of the key", required=True)],
-        "delete": _operation(
-            "revoke_key",
-            "Have a key open nothing any more; or delete one that was revoked",
-            {200: _json(ref("Key"), "it is revoked"), 204: {"description": "it is forgotten"}},
-            400,
-            404,
-            *WRITES,
-            parameters=[
-                _in(
-                    "query",
-                    "forget",
-                    {"type": "string", "enum": ["true", "false"], "default": "false"},
-                    "delete a revoked key; its jobs stay",
-                )
-            ],
-        ),
+    "/ui": {"get": operation("page", "The live page", {200: _FILE, 304: _SAME}, security=[{}])},
+    "/ui/{file}": {
+        "parameters": [parameter("path", "file", {"type": "string"}, "a file of the page", required=True)],
+        "get": operation("page_file", "A file of the live page", {200: _FILE, 304: _SAME}, 404, security=[{}]),
     },
-    "/ui/session": {
-        "get": _operation(
-            "show_session",
-            "Whether the live page needs a key, and what it may do",
-            {200: _json(ref("Session"), "as things are")},
-            security=[{}],
-        ),
-        "post": _operation(
-            "begin_session",
-            "Show a key, get a cookie for it",
-            {
-                204: {
-                    "description": "the cookie counts where the page itself asks",
-                    "headers": {"Set-Cookie": {"schema": {"type": "string"}}},
-                }
-            },
-            400,
-            408,
-            413,
-            security=[{}],
-            requestBody={"required": True, "content": {"application/json": {"schema": ref("NewSession")}}},
-        ),
-        "delete": _operation(
-            "end_session", "Have the cookie count no more", {204: {"description": "it has ended"}}, security=[{}]
-        ),
-    },
-    "/openapi.json": {"get": _operation("openapi", "This document", {200: _json({"type": "object"}, "this document")})},
 }

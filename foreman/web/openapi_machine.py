@@ -36,6 +36,14 @@ _READINGS: Final = record(
     },
     description="null for what cannot be read",
 )
+_MARK: Final = record(
+    {
+        "at": or_null(TIME),
+        "load_per_core": or_null({**NUMBER, "description": "what others make of the load, for each core"}),
+        "memory_available": or_null(_SIZE),
+        "disk_free": or_null(_SIZE),
+    }
+)
 _NEXT: Final = record(
     {
         "job": {**or_null(ID), "description": "null where it is none of one's own"},
@@ -127,6 +135,7 @@ MACHINE_SCHEMAS: Final[dict[str, Schema]] = {
             "next": or_null(_NEXT),
         }
     ),
+    "History": record({"every_seconds": NUMBER, "readings": array(_MARK)}),
     "Reloads": _RELOADS,
     "Forecasts": record({"forecasts": array(_FORECAST)}),
 }

@@ -60,6 +60,7 @@ _JOB: Final[Schema] = {
     **_CHANGE,
     "position": or_null({"type": "integer", "minimum": 1, "description": "1 runs next in its lane"}),
     "reason": or_null(REASON),
+    "tokens": or_null({**COUNT, "description": "about how many came so far, while the job lives"}),
     "why": or_null({**TEXT, "description": "more of the reason, in words"}),
     "slowdown": or_null(ref("Slowdown")),
     "expected_start": or_null({**SECONDS, "description": "seconds from now, once three jobs of the model are known"}),

@@ -15,6 +15,7 @@ from foreman.core.errors import BadRequest, ForemanError, OffsetBeyondEnd
 from foreman.engine.relay import Reader, Relay
 from foreman.web.app_keys import ENGINE
 from foreman.web.errors import ATTEMPT_HEADER, JOB_HEADER
+from foreman.web.jobs import INERT
 from foreman.web.own import own_job
 from foreman.web.relayed import Relayed
 
@@ -46,6 +47,7 @@ async def response(request: web.Request) -> web.StreamResponse:
         answer.headers[JOB_HEADER] = ticket.id
         answer.headers[ATTEMPT_HEADER] = str(attempt)
         answer.headers[hdrs.ETAG] = tag
+        answer.headers.update(INERT)
         answer.headers[hdrs.ACCEPT_RANGES] = "bytes"
         if ranged:
             answer.headers[hdrs.CONTENT_RANGE] = _content_range(relay, offset)

@@ -22,10 +22,11 @@ from foreman.web.cached import ps, tags, v1_model, v1_models, version
 from foreman.web.errors import Handler, is_own, render
 from foreman.web.events import events
 from foreman.web.guard import GUARD
-from foreman.web.machine import forecasts, machine
+from foreman.web.machine import forecasts, history, machine
 from foreman.web.metrics import metrics
 from foreman.web.openapi import openapi
 from foreman.web.override import override
+from foreman.web.pages import file, page
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
 from foreman.web.queued import embeddings, queued
@@ -47,6 +48,7 @@ OWN: Final[tuple[Row, ...]] = (
     ("PUT", "/jobs/{id}/keep", jobs.kept, INFER),
     ("DELETE", "/jobs/{id}/keep", jobs.kept, INFER),
     ("PUT", "/jobs/{id}/override", override, INFER),
+    ("GET", "/jobs/{id}/request", jobs.request_of, INFER),
     ("GET", "/jobs/{id}/response", response, INFER),
     ("GET", "/queue", queue.queue, EITHER),
     ("POST", "/queue/pause", queue.pause, STEER),
@@ -56,6 +58,7 @@ OWN: Final[tuple[Row, ...]] = (
     ("POST", "/slots/{id}/heartbeat", slots.beaten, INFER),
     ("GET", "/machine", machine, READ),
     ("GET", "/machine/forecasts", forecasts, READ),
+    ("GET", "/machine/history", history, READ),
     ("GET", "/machine/reloads", reloads, READ),
     ("GET", "/metrics", metrics, READ),
     ("GET", "/events", events, EITHER),
@@ -63,7 +66,9 @@ OWN: Final[tuple[Row, ...]] = (
     ("POST", "/keys", keys.created, ADMIN),
     ("DELETE", "/keys/{id}", keys.revoked, ADMIN),
     ("GET", "/openapi.json", openapi, ANY),
-    # Whoever wants to show a key has none yet.
+    # The page itself says nothing: all that it shows it asks for, with a key. Whoever wants to show one has none yet.
+    ("GET", "/ui", page, OPEN),
+    ("GET", "/ui/{file}", file, OPEN),
     ("GET", "/ui/session", keys.session, OPEN),
     ("POST", "/ui/session", keys.begun, OPEN),
     ("DELETE", "/ui/session", keys.ended, OPEN),

@@ -44,7 +44,7 @@ def status_word(engine: Engine) -> str:
 
 
 async def report(engine: Engine, status: str, caller: Caller) -> dict[str, object]:
-    poller, jobs, now = engine.poller, engine.jobs, engine.clock.time()
+    jobs, now = engine.jobs, engine.clock.time()
     usage = await engine.store.usage()
     oldest = await engine.store.oldest_queued()
     running = [_running(live, now, caller) for live in jobs.running]
@@ -52,15 +52,7 @@ async def report(engine: Engine, status: str, caller: Caller) -> dict[str, objec
         "status": status,
         "version": foreman.__version__,
         "uptime_seconds": round(now - engine.started_at, 1),
-        "target": {
-            "url": engine.target.origin,
-            "reachable": poller.reachable,
-            "error": poller.last_error,
-            "last_poll": poller.polled_at,
-            "last_success": poller.succeeded_at,
-            "models": len(poller.models.models),
-            "resident": [runner_view(runner) for runner in poller.residency.runners],
-        },
+        "target": target_view(engine),
         "queue": {
             "paused": engine.paused,
             "depth": jobs.waiting,
@@ -77,6 +69,24 @@ async def report(engine: Engine, status: str, caller: Caller) -> dict[str, objec
             "wal_bytes": usage.wal_bytes,
         },
         "relay_bytes": jobs.held_bytes,
+    }
+
+
+def state_view(engine: Engine) -> dict[str, object]:
+    """What may change while no job does."""
+    return {"status": status_word(engine), "paused": engine.paused, "target": target_view(engine)}
+
+
+def target_view(engine: Engine) -> dict[str, object]:
+    poller = engine.poller
+    return {
+        "url": engine.target.origin,
+        "reachable": poller.reachable,
+        "error": poller.last_error,
+        "last_poll": poller.polled_at,
+        "last_success": poller.succeeded_at,
+        "models": len(poller.models.models),
+        "resident": [runner_view(runner) for runner in poller.residency.runners],
     }
 
 

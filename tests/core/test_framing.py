@@ -215,3 +215,17 @@ def test_mid_line() -> None:
 )
 def test_the_content_type_decides_the_framing(content_type: str, framing: Framing) -> None:
     assert framing_of(content_type) is framing
+
+
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+def test_messages_are_counted_however_they_are_cut(step: int) -> None:
+    answers = {
+        Framing.NDJSON: (ndjson(*({"response": "a"} for _ in range(5))), 5),
+        Framing.SSE: (sse({"choices": []}, {"type": "x"}, "[DONE]"), 3),
+        Framing.WHOLE: (b'{"done": true}\n{}\n', 0),
+    }
+    for kind, (body, count) in answers.items():
+        watch = Watch(kind, CHAT)
+        for at in range(0, len(body), step):
+            watch.feed(body[at : at + step])
+        assert watch.pieces == count

@@ -107,15 +107,19 @@ async def test_events_begin_with_a_snapshot_and_go_on_where_they_broke(foreman: 
         async with session.get(f"{foreman.url}/events") as stream:
             assert (await frame(stream))["event"] == "snapshot"
             _, job, _ = await call(foreman, "POST", "/jobs", {"path": PATH, "body": prompt("watched")})
-            first = await frame(stream)
+            while (first := await frame(stream))["event"] == "state":
+                pass
             assert (first["event"], orjson.loads(first["data"])["id"]) == ("job", job["id"])
         await foreman.event("job_finished", job=job["id"])
         async with session.get(f"{foreman.url}/events", headers={"Last-Event-ID": first["id"]}) as stream:
             states: list[str] = []
+            told = 0
             while not states or states[-1] != "done":
                 following = await frame(stream)
-                assert int(following["id"]) == int(first["id"]) + len(states) + 1
-                states.append(orjson.loads(following["data"])["state"])
+                told += 1
+                assert int(following["id"]) == int(first["id"]) + told
+                if following["event"] == "job":
+                    states.append(orjson.loads(following["data"])["state"])
         async with session.get(f"{foreman.url}/events", headers={"Last-Event-ID": "1"}) as stream:
             assert (await frame(stream))["event"] == "snapshot"
 

@@ -81,7 +81,7 @@ def replay(url: str, ids: list[str], key: dict[str, str]) -> int:
     def play(case: Case[Any], mode: GenerationMode) -> None:
         nonlocal played
         played += 1
-        if mode is GenerationMode.POSITIVE and case.path_parameters and played % 4:
+        if mode is GenerationMode.POSITIVE and "id" in (case.path_parameters or {}) and played % 4:
             case.path_parameters["id"] = next(turns)
         if mode is GenerationMode.POSITIVE and case.path.endswith("/response"):
             # The answer of a job that never ends never ends either.

@@ -25,3 +25,6 @@ class FakeMachine:
     def read(self, now: float) -> Readings:
         self.reads += 1
         return dataclasses.replace(self.now, at=now)
+
+    def glance(self, now: float) -> Readings:
+        return dataclasses.replace(self.now, at=now, foreign=None)

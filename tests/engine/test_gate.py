@@ -14,6 +14,7 @@ from foreman.core.gate import Cause, Hold
 from foreman.core.job import Hot, JobState, LoadKey, Mode
 from foreman.engine import machine
 from foreman.engine.clock import millis
+from foreman.engine.events import Event
 from foreman.engine.gate import LOOK_SECONDS
 from foreman.engine.live import Live
 from foreman.testing import StubModel, StubOllama
@@ -293,7 +294,7 @@ async def test_holds_are_told_when_they_begin_change_and_end(
         ("gate_held", Cause.FOREIGN),
         ("gate_released", "admitted"),
     ]
-    events = work.engine.events.since(followed) or []
+    events = [event for event in work.engine.events.since(followed) or [] if isinstance(event, Event)]
     causes = [event.hold and event.hold.cause for event in events if event.live is swap]
     assert causes[:4] == [None, Cause.LOAD, Cause.FOREIGN, None]
     assert set(causes[4:]) == {None}

@@ -29,6 +29,9 @@ class Slow:
         assert self.go.wait(30)
         return Readings(at=now)
 
+    def glance(self, now: float) -> Readings:
+        return Readings(at=now)
+
 
 async def test_one_look_serves_all_who_ask_for_some_seconds() -> None:
     fake, clock = FakeMachine(), HandClock()
@@ -104,6 +107,28 @@ def test_the_system_is_read_where_it_can_be(library: Any, tmp_path: Path) -> Non
     assert (readings.available, readings.total, readings.unified) == (7_000, 9_000, sys.platform == "darwin")
     assert readings.disk_total == shutil.disk_usage(tmp_path).total
     assert readings.foreign == ("ollama pull theirs",)
+
+
+def test_a_glance_looks_at_no_program_and_lets_the_own_part_fade(library: Any, tmp_path: Path) -> None:
+    reader = SystemReader(tmp_path, ())
+    assert reader.glance(1.0).own_load == 0.0
+    for second, used in ((0, 0.0), (600, 2_400.0)):
+        library.rows = [row(os.getpid(), 1, "python -m foreman serve", used)]
+        own = reader.read(1_000.0 + second).own_load
+    library.process_iter = None
+    seen = reader.glance(1_660.0)
+    assert (seen.available, seen.total, seen.foreign) == (7_000, 9_000, None)
+    assert seen.own_load == pytest.approx(own / 2.718281828)
+
+
+async def test_a_glance_is_a_full_reading_where_there_is_one(library: Any, tmp_path: Path) -> None:
+    clock = HandClock()
+    machine = Machine(SystemReader(tmp_path, ()), clock)
+    whole = await machine.readings()
+    assert await machine.glance() is whole
+    clock.advance(FRESH_SECONDS)
+    assert (await machine.glance()).foreign is None
+    assert (await machine.readings()).foreign == ()  # a glance is never taken for one
 
 
 def test_what_foreman_and_the_target_use_is_their_part_of_the_load(library: Any, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from foreman.core.errors import Draining, JobCancelled, StorageFailed, StorageFu
 from foreman.core.job import ACTIVE, JobState, LoadKey, Mode, NewJob, Next
 from foreman.engine import migrations, statements, steps
 from foreman.engine.clock import millis
+from foreman.engine.events import Event
 from foreman.engine.live import LiveJobs
 from foreman.engine.relay import Budget
 from foreman.engine.start import Start, begun
@@ -127,7 +128,7 @@ async def test_nothing_leaves_before_the_row_is_on_disk(work: Running) -> None:
     # Who follows all jobs hears of it, but not before it is there to be looked at either.
     events = work.engine.events.since(told)
     assert events is not None
-    begun_, working, done = events
+    begun_, working, done = (event for event in events if isinstance(event, Event))
     assert (begun_.live, begun_.attempts, begun_.output_bytes) == (live, 1, 0)
     assert begun_.state in ACTIVE
     assert (working.state, done.state) == (JobState.WORKING, JobState.DONE)

@@ -356,6 +356,13 @@ def test_a_pull_is_told_without_memory() -> None:
     assert sentence(Candidate(Kind.PULL, "pull phi4:14b"), Admit(), 38 * GB) == "next: pull phi4:14b: may start"
 
 
+async def test_the_last_quarter_of_an_hour_is_told(front: Front) -> None:
+    told = await get(front, "/machine/history")
+    assert told["every_seconds"] == 10
+    assert set(told["readings"][0]) == {"at", "load_per_core", "memory_available", "disk_free"}
+    assert told["readings"][0]["memory_available"] == 80 * GB
+
+
 def test_a_command_that_says_nothing_of_its_memory_is_told_without() -> None:
     assert sentence(Candidate(Kind.COMMAND, "sweep"), Admit(), 38 * GB) == "next: sweep: may start"
     told = sentence(Candidate(Kind.COMMAND, "sweep", memory=9 * GB), Admit(), 38 * GB)

@@ -154,3 +154,16 @@ async def test_leave_to_send_is_given_once(connection: Connection, path: str, ex
 async def test_an_expectation_nobody_knows_is_no_hindrance(connection: Connection) -> None:
     await connection.request("POST /api/chat", "Expect: the-unexpected", body=b"{}")
     assert (await connection.answer()).status == 400
+
+
+async def test_of_a_long_queue_only_the_first_can_be_asked_for(front: Front) -> None:
+    await front.engine.pause(True)
+    jobs = [{"path": "/api/chat", "body": {"model": "llama3", "messages": []}} for _ in range(3)]
+    async with front.http.post("/jobs", json=jobs) as answer:
+        ids = [job["id"] for job in (await answer.json())["jobs"]]
+    async with front.http.get("/queue?limit=2") as answer:
+        told = await answer.json()
+    assert ([job["id"] for job in told["waiting"]], told["depth"]) == (ids[:2], 3)
+    for limit in ("0", "1001", "x"):
+        async with front.http.get(f"/queue?limit={limit}") as answer:
+            assert answer.status == 400

@@ -11,29 +11,13 @@ from aiohttp import web
 
 from foreman import __version__
 from foreman.core.job import JobState
-from foreman.web.openapi_keys import KEY_ID
+from foreman.web.openapi_keys import KEY_PATHS
+from foreman.web.openapi_operations import ALWAYS, WRITES
+from foreman.web.openapi_operations import as_json as _json
+from foreman.web.openapi_operations import located as _in
+from foreman.web.openapi_operations import operation as _operation
 from foreman.web.openapi_schemas import ARRAY_LIMIT, SCHEMAS
 from foreman.web.openapi_shapes import ID, Schema, array, ref
-
-PROBLEMS: Final = {
-    400: "something in the request is wrong; the detail names it",
-    401: "a key is needed",
-    403: "this host name or origin is not allowed, or the key lacks a scope, which the detail names",
-    404: "there is no such job, or no such key, or it is somebody else's",
-    405: "this route takes other methods",
-    408: "the body stopped arriving",
-    409: "the job is finished, or not finished, or the key was used for another request",
-    410: "the job was cancelled and left no answer",
-    413: "too large, or too many",
-    415: "the body's encoding is not read here",
-    416: "beyond the end of the answer",
-    429: "too many wrong keys came from this address",
-    502: "the job failed and left no answer",
-    503: "nothing is accepted right now: the queue is full, foreman stops, or the database takes no writes",
-    507: "the disk is full, or this needs more than the machine has",
-}
-ALWAYS: Final = (401, 403, 429)
-WRITES: Final = (503, 507)
 
 
 async def openapi(_: web.Request) -> web.Response:
@@ -66,32 +50,6 @@ def document() -> dict[str, Any]:
             },
         },
     }
-
-
-def _json(schema: Schema, text: str, **headers: str) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": text, "content": {"application/json": {"schema": schema}}}
-    if headers:
-        named = {name.replace("_", "-"): meaning for name, meaning in headers.items()}
-        answer["headers"] = {
-            name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in named.items()
-        }
-    return answer
-
-
-def _operation(
-    name: str, summary: str, answers: dict[int | str, dict[str, Any]], *problems: int, **more: object
-) -> dict[str, Any]:
-    responses = {str(status): answer for status, answer in answers.items()}
-    for status in sorted({*problems, *ALWAYS}):
-        responses[str(status)] = {
-            "description": PROBLEMS[status],
-            "content": {"application/problem+json": {"schema": ref("Problem")}},
-        }
-    return {"operationId": name, "summary": summary, "responses": responses, **more}
-
-
-def _in(where: str, name: str, schema: Schema, text: str, **more: object) -> dict[str, Any]:
-    return {"name": name, "in": where, "schema": schema, "description": text, **more}
 
 
 _JOB_ID: Final = _in("path", "id", ID, "of the job, in either case", required=True)
@@ -347,63 +305,6 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             parameters=[_in("header", "Last-Event-ID", _NUMBER, "go on behind this one, as far back as is kept")],
         )
     },
-    "/keys": {
-        "get": _operation("list_keys", "All keys, and what was done with each", {200: _json(ref("Keys"), "the keys")}),
-        "post": _operation(
-            "create_key",
-            "Make a key",
-            {201: _json(ref("CreatedKey"), "it opens from now on, and is told this once")},
-            400,
-            408,
-            413,
-            *WRITES,
-            requestBody={"content": {"application/json": {"schema": ref("NewKey")}}},
-        ),
-    },
-    "/keys/{id}": {
-        "parameters": [_in("path", "id", KEY_ID, "of the key", required=True)],
-        "delete": _operation(
-            "revoke_key",
-            "Have a key open nothing any more; or delete one that was revoked",
-            {200: _json(ref("Key"), "it is revoked"), 204: {"description": "it is forgotten"}},
-            400,
-            404,
-            *WRITES,
-            parameters=[
-                _in(
-                    "query",
-                    "forget",
-                    {"type": "string", "enum": ["true", "false"], "default": "false"},
-                    "delete a revoked key; its jobs stay",
-                )
-            ],
-        ),
-    },
-    "/ui/session": {
-        "get": _operation(
-            "show_session",
-            "Whether the live page needs a key, and what it may do",
-            {200: _json(ref("Session"), "as things are")},
-            security=[{}],
-        ),
-        "post": _operation(
-            "begin_session",
-            "Show a key, get a cookie for it",
-            {
-                204: {
-                    "description": "the cookie counts where the page itself asks",
-                    "headers": {"Set-Cookie": {"schema": {"type": "string"}}},
-                }
-            },
-            400,
-            408,
-            413,
-            security=[{}],
-            requestBody={"required": True, "content": {"application/json": {"schema": ref("NewSession")}}},
-        ),
-        "delete": _operation(
-            "end_session", "Have the cookie count no more", {204: {"description": "it has ended"}}, security=[{}]
-        ),
-    },
+    **KEY_PATHS,
     "/openapi.json": {"get": _operation("openapi", "This document", {200: _json({"type": "object"}, "this document")})},
 }

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from foreman import __version__
 from foreman.core.job import JobState
-from foreman.web.openapi_access import ACCESS_PATHS
+from foreman.web.openapi_keys import KEY_PATHS
 from foreman.web.openapi_operations import ALWAYS, WRITES, answered, operation, parameter
 from foreman.web.openapi_schemas import ARRAY_LIMIT, SCHEMAS
 from foreman.web.openapi_shapes import ID, Schema, array, ref
@@ -351,7 +351,7 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             ],
         )
     },
-    **ACCESS_PATHS,
+    **KEY_PATHS,
     "/openapi.json": {
         "get": operation("openapi", "This document", {200: answered({"type": "object"}, "this document")})
     },

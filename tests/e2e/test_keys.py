@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 import pytest_asyncio
@@ -142,6 +143,31 @@ async def test_others_jobs_are_not_there_on_any_route(locked: Locked) -> None:
     status, queue, _ = await call(foreman, "GET", "/queue", **bearer(blind))
     assert (status, queue["delayed"], queue["depth"] > 0) == (200, [], True)
     assert (await call(foreman, "DELETE", f"/jobs/{job}", **bearer(locked.one)))[0] == 200
+
+
+async def test_events_tell_of_ones_own_jobs_and_count_the_others_until_the_key_ends(locked: Locked) -> None:
+    foreman = locked.foreman
+    key = await created(foreman, locked.admin, "infer")
+    async with (
+        aiohttp.ClientSession(foreman.url, headers=bearer(key["key"])) as session,
+        asyncio.timeout(PATIENCE),
+        session.get("/events") as followed,
+    ):
+        assert b"event: snapshot" in await followed.content.readuntil(b"\n\n")
+        others = await handed(locked, locked.one, "theirs", not_before=3600)
+        heard = await followed.content.readuntil(b"\n\n")
+        assert b"event: others\n" in heard
+        assert others.encode() not in heard
+        assert b"llama3" not in heard
+        mine = await handed(locked, key["key"], "mine", not_before=3600)
+        heard = await followed.content.readuntil(b"\n\n")
+        assert b"event: job\n" in heard
+        assert mine.encode() in heard
+        assert (await call(foreman, "DELETE", f"/keys/{key['id']}", **bearer(locked.admin)))[0] == 200
+        for job in (mine, others):
+            assert (await call(foreman, "DELETE", f"/jobs/{job}", **bearer(locked.admin)))[0] == 200
+        # With the first of these changes it sees that its key has ended, and hears no more.
+        assert (await followed.content.read()).count(b"event: ") <= 1
 
 
 async def test_the_same_key_word_of_two_keys_is_two_jobs(locked: Locked) -> None:

@@ -28,6 +28,7 @@ from foreman.engine.gate import Gate
 from foreman.engine.held import Held
 from foreman.engine.intake import Intake, Ticket
 from foreman.engine.live import Live, LiveJobs
+from foreman.engine.overrides import Overrides
 from foreman.engine.patience import Limits
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Reader
@@ -88,6 +89,7 @@ class Engine:
             max_queued=rules.max_queued,
             max_attempts=rules.max_attempts,
         )
+        self._overrides = Overrides(store, jobs, self._intake.live)
         self.draining = False
         self.forecast = Forecast(store, jobs, clock, self._preferred)
         self.events = Events(millis(clock))
@@ -95,6 +97,8 @@ class Engine:
         self.started_at = clock.time()
         poller.came_back = jobs.lanes.wake
         jobs.lanes.open_keys = self._open_keys
+        jobs.lanes.group = self.upstreams.group
+        gate.machine.known = jobs.upkeep_for
 
     def __repr__(self) -> str:
         return f"<Engine draining={self.draining}, {self.jobs!r}, {self.poller!r}>"
@@ -162,7 +166,10 @@ class Engine:
         Raises Draining, QueueFull, IdempotencyConflict, StorageFull or StorageFailed.
         """
         self._check_open()
-        return await self._intake.submit(submission)
+        ticket = await self._intake.submit(submission)
+        if submission.override is not None and ticket.joined and ticket.live is not None:
+            await self._overrides.note(ticket.live.id, submission.override)
+        return ticket
 
     async def submit_many(self, submissions: Sequence[Submission]) -> list[Live]:
         """Accept all of them in one step, or none. Raises Draining, QueueFull, StorageFull or StorageFailed."""
@@ -260,6 +267,14 @@ class Engine:
                 outcome=JobState.CANCELLED,
             )
         return state
+
+    async def override(self, job_id: str, what: str) -> None:
+        """Have a job that waits pass what holds it; on return that is on disk. Raises JobNotFound, or JobFinished."""
+        await self._overrides.ask(job_id, what)
+
+    def held(self, job_id: str) -> Held | None:
+        """The slot that is held of a job of this id."""
+        return self._executor.held.get(job_id)
 
     async def beat(self, job_id: str) -> tuple[Held, Live]:
         """The holder of a slot lives. Raises JobNotFound, or JobFinished where nobody holds it."""

@@ -12,7 +12,7 @@ from itertools import chain
 from foreman.core.framing import Watch
 from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, NewJob
 from foreman.core.lanes import TAKING_TURNS, Lane, Slots
-from foreman.core.upkeep import is_upkeep
+from foreman.core.upkeep import is_upkeep, typed
 from foreman.engine.depth import Depth
 from foreman.engine.fresh import Fresh
 from foreman.engine.lanes import Lanes
@@ -97,6 +97,11 @@ class LiveJobs:
     def get(self, job_id: str) -> Live | None:
         return self._by_id.get(job_id)
 
+    def upkeep_for(self, command: str) -> bool:
+        """Whether a command line is that of a client who waits for upkeep here."""
+        named = typed(command)
+        return bool(named) and any(live.model in named for live in self)
+
     def relay(self) -> Relay:
         return Relay(self._budget)
 
@@ -152,6 +157,12 @@ class LiveJobs:
         """Somebody wants it to end: it is not begun any more."""
         live.cancelled = True
         self.fresh.discard(live.id, str(live.key))
+
+    def overriding(self, live: Live, what: str) -> None:
+        """The store has noted what a queued job overrides. Its request at hand knows nothing of it."""
+        live.override = what
+        self.fresh.discard(live.id, str(live.key))
+        self.changed(live)
 
     def chosen(self, hot: Hot) -> tuple[Live, NewJob] | None:
         """The local job the store would claim next, where it can be known without asking, and needs no swap."""

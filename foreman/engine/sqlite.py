@@ -22,7 +22,7 @@ from foreman.core.headroom import LoadSeen
 from foreman.core.job import Answer, Chosen, Claim, HandBack, Job, JobState, LoadKey, NewJob, Next, Outcome, Payload
 from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
-from foreman.engine import database, statements, steps
+from foreman.engine import database, marks, statements, steps
 from foreman.engine.store import Attempt, Finished, JobFilter, StoreUsage, Submitted
 from foreman.engine.writer import Writer
 
@@ -141,6 +141,9 @@ class SqliteStore:
     async def refuse(self, load_key: str, code: str, error: str, at: int) -> Sequence[str]:
         return await self._writer.run(partial(steps.refuse, load_key=load_key, code=code, error=error, at=at))
 
+    async def override(self, id: str, what: str) -> JobState | None:  # noqa: A002
+        return await self._writer.run(partial(marks.override, id_=id, what=what))
+
     async def keep_forecast(self, loaded: LoadSeen) -> None:
         await self._writer.run(partial(steps.keep_forecast, loaded=loaded), durable=False)
 
@@ -158,13 +161,13 @@ class SqliteStore:
         return [steps.job_of(row) for row in await self._read(statements.ACTIVE)]
 
     async def keep(self, id: str, kept: bool) -> bool:  # noqa: A002
-        return await self._writer.run(partial(steps.keep, id_=id, kept=kept))
+        return await self._writer.run(partial(marks.keep, id_=id, kept=kept))
 
     async def forget(self, id: str) -> bool:  # noqa: A002
         return await self._writer.run(partial(steps.forget, id_=id))
 
     async def detach(self, id: str) -> bool:  # noqa: A002
-        return await self._writer.run(partial(steps.detach, id_=id))
+        return await self._writer.run(partial(marks.detach, id_=id))
 
     async def set_paused(self, paused: bool, at: int) -> None:
         await self._writer.run(partial(steps.set_paused, paused=paused, at=at))

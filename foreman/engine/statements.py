@@ -144,6 +144,8 @@ UPDATE jobs INDEXED BY jobs_ready_key SET
   state='failed', finished_at=:at, error_code=:error_code, error=:error, idem_key=NULL
 WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=:load_key AND override IS NULL
 RETURNING id"""
+# Whoever began it has looked already, or was held: only one that waits can still pass.
+OVERRIDE: Final = "UPDATE jobs SET override=? WHERE id=? AND state='queued'"
 DETACH: Final = "UPDATE jobs SET mode='detached' WHERE id=? AND finished_at IS NULL"
 STATE_OF_ID: Final = "SELECT state FROM jobs WHERE id=?"
 

@@ -125,6 +125,9 @@ class Store(Protocol):
     async def refuse(self, load_key: str, code: str, error: str, at: int) -> Sequence[str]:
         """Fail the ready jobs of a load key that do not override the gate; their ids."""
 
+    async def override(self, id: str, what: str) -> JobState | None:  # noqa: A002
+        """Note what a queued job overrides; its state, None for an unknown one. Any other state: nothing was noted."""
+
     async def keep_forecast(self, loaded: LoadSeen) -> None:
         """Keep what a load took beside what was expected; the newest of each load key stay."""
 

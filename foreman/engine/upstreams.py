@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from typing import Self
 
 from foreman.core.job import LoadKey
+from foreman.core.timeline import Group
 from foreman.core.upstreams import needs_target, upstream_of
 from foreman.engine.upstream import Upstream
 
@@ -36,6 +37,11 @@ class Upstreams:
     def of(self, key: LoadKey) -> Upstream | None:
         """Whose the jobs of this load key are; None for those of the target, and of one that is there no more."""
         return self._by_name.get(upstream_of(key.model) or "")
+
+    def group(self, load_key: str) -> Group | None:
+        """Whose the jobs of this load key are, and how many of them it gets at once now."""
+        upstream = self._by_name.get(upstream_of(load_key) or "")
+        return None if upstream is None else Group(upstream.name, upstream.throttle.limit)
 
     def open_keys(self, queued: Iterable[str], *, target: bool) -> tuple[str, ...] | None:
         """Those of the queued load keys whose jobs may be begun; None where all may. `target`: it answers."""

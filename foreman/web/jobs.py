@@ -20,7 +20,7 @@ from foreman.web.admission import Inquiry, Unload, admitted
 from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
 from foreman.web.jobview import attempts_view, job_view
-from foreman.web.openapi_schemas import ARRAY_LIMIT
+from foreman.web.openapi_schemas import ARRAY_LIMIT, HANDED_OVER
 from foreman.web.queued import IDEMPOTENCY_KEY, OVERRIDE, client_of, overriding, repeatable
 
 LIST_DEFAULT, LIST_LIMIT = 50, 500
@@ -76,12 +76,13 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
     if unknown:
         raise BadRequest(f"{_field(where, unknown[0])} is unknown; a job has path, body, not_before and override")
     path = entry.get("path")
-    if path not in ollama.JOB_PATHS or path == "/v1/audio/transcriptions":
-        known = ", ".join(p for p in ollama.JOB_PATHS if p != "/v1/audio/transcriptions")
-        raise BadRequest(f"{_field(where, 'path')} must be one of {known}")
+    if path not in HANDED_OVER:
+        raise BadRequest(f"{_field(where, 'path')} must be one of {', '.join(HANDED_OVER)}")
     body = entry.get("body")
     if not isinstance(body, dict):
         raise BadRequest(f"{_field(where, 'body')} must be an object: the body of a request to {path}")
+    if path == ollama.V1_EMBEDDINGS and named(settings.remotes, str(body.get("model"))) is None:
+        raise BadRequest(f"{_field(where, 'body.model')} must be one of a remote: embeddings of the target are no jobs")
     try:
         text = orjson.dumps(body)
     except orjson.JSONEncodeError:

@@ -244,6 +244,21 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             *WRITES,
         ),
     },
+    "/jobs/{id}/override": {
+        "parameters": [_JOB_ID],
+        "put": _operation(
+            "override_job",
+            "Have a job that waits pass the gate",
+            {200: _json(ref("JobPage"), "it is neither held nor refused")},
+            400,
+            404,
+            408,
+            409,
+            413,
+            *WRITES,
+            requestBody={"required": True, "content": {"application/json": {"schema": ref("Override")}}},
+        ),
+    },
     "/jobs/{id}/response": {"parameters": [_JOB_ID], "get": _READING},
     "/queue": {
         "get": _operation(

@@ -6,6 +6,7 @@ from foreman.core.gate import Cause
 from foreman.core.lanes import Lane, Wait
 from foreman.core.submission import GATE
 from foreman.web.openapi_shapes import COUNT, ID, NUMBER, SWITCH, TEXT, TIME, Schema, array, or_null, record, ref, words
+from foreman.web.reasons import WORDS
 
 _SIZE: Final[Schema] = {**COUNT, "description": "bytes"}
 OVERRIDE: Final[Schema] = {"const": GATE, "description": "it is neither held nor refused"}
@@ -65,7 +66,7 @@ def lanes(running: Schema, **more: Schema) -> Schema:
             "slots": {"type": "integer", "minimum": 1},
             "running": array(running, description="the one that was begun first in front"),
             "queued": COUNT,
-            "waits_for": or_null(words((*Wait, "held", "paused", "target_down"), "why the next one does not run")),
+            "waits_for": or_null(words((*Wait, *WORDS), "why the next one does not run")),
             **more,
         }
     )

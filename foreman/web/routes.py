@@ -21,6 +21,7 @@ from foreman.web.events import events
 from foreman.web.guard import GUARD
 from foreman.web.machine import forecasts, machine
 from foreman.web.openapi import openapi
+from foreman.web.override import override
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
 from foreman.web.queued import embeddings, queued
@@ -49,6 +50,7 @@ OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/jobs/{id}/retry", jobs.retried),
     ("PUT", "/jobs/{id}/keep", jobs.kept),
     ("DELETE", "/jobs/{id}/keep", jobs.kept),
+    ("PUT", "/jobs/{id}/override", override),
     ("GET", "/jobs/{id}/response", response),
     ("GET", "/queue", queue.queue),
     ("POST", "/queue/pause", queue.pause),

@@ -143,6 +143,19 @@ async def test_what_overrides_the_gate_need_not_be_admitted(store: Store) -> Non
     assert job.override == "gate"
 
 
+async def test_a_job_that_waits_can_be_made_to_override_the_gate(store: Store) -> None:
+    await submit(store, "a", "b")
+    assert await store.override(job_id(9), "gate") is None
+    for _ in range(2):
+        assert await store.override(job_id(2), "gate") is JobState.QUEUED
+    assert await claimed(store, Hot(admitted=())) == 2
+    assert await store.override(job_id(2), "gate") is JobState.LOADING
+    await store.cancel(job_id(1), 50)
+    assert await store.override(job_id(1), "gate") is JobState.CANCELLED
+    jobs = [await store.get(job_id(number)) for number in (1, 2)]
+    assert [job and job.override for job in jobs] == [None, "gate"]
+
+
 async def test_what_can_never_run_is_refused_as_a_whole(store: Store) -> None:
     await submit(store, "a", "b", "a")
     await store.submit(new_job(4, "a", override="gate"))

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import web
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
 from foreman.core import names, ollama, upkeep
 from foreman.core.errors import BadRequest, ForemanError, JobFinished, JobNotFound, TooMany
 from foreman.core.job import FINISHED, Job, JobState, Mode
 from foreman.core.submission import Submission, checked_override
+from foreman.core.trace import carried
 from foreman.core.upstreams import Claiming, named
 from foreman.engine.store import JobFilter
 from foreman.web.admission import Inquiry, Unload, admitted
@@ -24,7 +25,7 @@ from foreman.web.openapi_schemas import ARRAY_LIMIT, HANDED_OVER
 from foreman.web.queued import IDEMPOTENCY_KEY, OVERRIDE, client_of, overriding, repeatable
 
 LIST_DEFAULT, LIST_LIMIT = 50, 500
-_JSON: Final = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
+_JSON: Final = ("Content-Type", "application/json")
 _ID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
@@ -87,7 +88,8 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
         text = orjson.dumps(body)
     except orjson.JSONEncodeError:
         raise BadRequest(f"{_field(where, 'body')} is nested too deeply") from None
-    inquiry = Inquiry(path, _JSON, text, client_of(request.headers, request.remote))
+    headers = CIMultiDict((_JSON, *carried(request.headers.items())))
+    inquiry = Inquiry(path, headers, text, client_of(request.headers, request.remote))
     try:
         found = await admitted(inquiry, engine.poller, settings)
     except ForemanError as error:

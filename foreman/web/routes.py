@@ -20,11 +20,13 @@ from foreman.web.errors import Handler, is_own, render
 from foreman.web.events import events
 from foreman.web.guard import GUARD
 from foreman.web.machine import forecasts, machine
+from foreman.web.metrics import metrics
 from foreman.web.openapi import openapi
 from foreman.web.override import override
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
 from foreman.web.queued import embeddings, queued
+from foreman.web.reloads import reloads
 from foreman.web.response import response
 from foreman.web.status import health, root
 
@@ -60,6 +62,8 @@ OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/slots/{id}/heartbeat", slots.beaten),
     ("GET", "/machine", machine),
     ("GET", "/machine/forecasts", forecasts),
+    ("GET", "/machine/reloads", reloads),
+    ("GET", "/metrics", metrics),
     ("GET", "/events", events),
     ("GET", "/openapi.json", openapi),
 )

@@ -1,6 +1,7 @@
 """The pages: their links, names, commands and tables are held against the code, so that none goes stale unnoticed."""
 
 import argparse
+import ast
 import json
 import re
 import shlex
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from foreman.cli import flags
+from foreman.cli.jobtext import REASONS
 from foreman.config import load
 from foreman.core import errors, slots
 from foreman.core.access import ANY, Scope
@@ -39,6 +41,12 @@ def commands(page: Path) -> Iterator[str]:
         for line in block.replace("\\\n", " ").splitlines():
             if line.strip():
                 yield line.strip()
+
+
+def transcripts(page: Path) -> Iterator[str]:
+    """What was typed at a prompt in its other blocks: the first command of each line."""
+    for line in re.findall(r"^ *\$ (foreman .*)$", page.read_text(), re.MULTILINE):
+        yield re.split(r" [|&]|;", line)[0]
 
 
 def rows(page: Path, heading: str = "") -> list[list[str]]:
@@ -134,6 +142,7 @@ def test_a_value_given_to_a_setting_is_one_it_takes(page: Path) -> None:
 
 def test_there_are_commands_to_check() -> None:
     assert sum(1 for page in PAGES for _ in commands(page)) > 20
+    assert sum(1 for page in PAGES for _ in transcripts(page)) > 20
 
 
 @EACH_PAGE
@@ -148,6 +157,12 @@ def test_every_command_of_foreman_is_one(page: Path) -> None:
             check_make(words[1:])
         elif words[0] == "curl":
             check_curl(words[1:])
+
+
+@EACH_PAGE
+def test_every_command_of_foreman_that_was_run_is_one(page: Path) -> None:
+    for line in transcripts(page):
+        check_foreman(shlex.split(line)[1:])
 
 
 def check_foreman(words: list[str]) -> None:
@@ -298,6 +313,79 @@ def test_the_stored_codes_are_written_somewhere() -> None:
     for row in rows(DOCS / "errors.md", "What is stored with a job"):
         code = row[0].strip("`").replace("NNN", "{status}")
         assert f'"{code}"' in source or f"'{code}'" in source, code
+
+
+# -- operations.md
+
+
+def logged(call: ast.Call) -> tuple[set[str], set[str], set[str]]:
+    """The events, levels and fields of one call of `log_event`, or of a logger that is given an event by hand."""
+    if isinstance(call.func, ast.Name) and call.func.id == "log_event":
+        _, level, event, _ = call.args
+        assert isinstance(level, ast.Attribute)
+        words = {str(word.value) for word in ast.walk(event) if isinstance(word, ast.Constant)}
+        return words, {level.attr.lower()}, {str(field.arg) for field in call.keywords}
+    extra = next((word.value for word in call.keywords if word.arg == "extra"), None)
+    if not isinstance(call.func, ast.Attribute) or not isinstance(extra, ast.Dict):
+        return set(), set(), set()
+    event, fields = extra.values
+    assert isinstance(event, ast.Constant)
+    assert isinstance(fields, ast.Dict)
+    level_of = {"exception": "error"}
+    names = {str(key.value) for key in fields.keys if isinstance(key, ast.Constant)}
+    return {str(event.value)}, {level_of.get(call.func.attr, call.func.attr)}, names
+
+
+def events() -> dict[str, tuple[set[str], set[str]]]:
+    """The levels and fields of every event that foreman writes into its log."""
+    found: dict[str, tuple[set[str], set[str]]] = {}
+    for file in (ROOT / "foreman").rglob("*.py"):
+        if "testing" in file.parts or file == ROOT / "foreman" / "log.py":
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call):
+                words, levels, fields = logged(node)
+                for word in words:
+                    known = found.setdefault(word, (set(), set()))
+                    known[0].update(levels)
+                    known[1].update(fields)
+    return found
+
+
+def test_every_event_of_the_log_has_its_row() -> None:
+    shown = {
+        row[0].strip("`"): (set(row[1].split(" or ")), set(re.findall(r"`(\w+)`", row[3])))
+        for row in rows(DOCS / "operations.md", "Logs")
+        if len(row) == 4
+    }
+    assert shown == events()
+
+
+# -- troubleshooting.md, README.md
+
+
+def test_the_codes_named_by_symptom_are_those_of_the_code() -> None:
+    known = {kind.code for kind in raised()} | {"interrupted", "target_failed"}
+    named = re.findall(
+        r"(?:X-Foreman-Error: |A \d{3} (?:with )?`|\d{3} \(`)`?([a-z_]+)\b", prose(DOCS / "troubleshooting.md")
+    )
+    listed = [row[0].strip("`") for row in rows(DOCS / "troubleshooting.md", "An answer breaks off")]
+    assert len(named) > 5
+    assert {*named, *listed} <= known
+
+
+def test_the_reasons_to_wait_are_those_that_the_queue_tells() -> None:
+    text = " ".join(row[0] for row in rows(DOCS / "troubleshooting.md", "My request hangs"))
+    named = {word.partition(":")[0] for word in re.findall(r"`([^`]+)`", text)}
+    assert named == set(REASONS.values())
+
+
+def test_the_figures_of_the_readme_stand_among_those_that_were_measured() -> None:
+    measured = (DOCS / "performance.md").read_text()
+    figures = [word for row in rows(ROOT / "README.md", "What it saves, what it costs") for word in row[1:]]
+    numbers = re.findall(r"\d[\d.,]*", " ".join(figures))
+    assert len(numbers) > 5
+    assert [number for number in numbers if number not in measured] == []
 
 
 # -- architecture.md

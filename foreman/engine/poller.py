@@ -208,7 +208,7 @@ class Poller:
 
     def _up(self) -> None:
         if self.reachable is not True:
-            log_event(log, logging.INFO, "target_up", "the target answers", target=self._target)
+            log_event(log, logging.INFO, "target_up", "the target answers", target=self._target.origin)
         news = self.reachable is not True
         self.reachable = True
         self.last_error = None

@@ -165,7 +165,7 @@ class Delivery:
             return f"{words} hold={reason.hold.cause}: {reason.text}"
         if reason.slowdown is not None and reason.slowdown.until is not None:
             return f"{words} until={moment(int(reason.slowdown.until * 1000))}: {reason.text}"
-        if place.expected_start is not None and not self._engine.paused:
+        if place.expected_start is not None and not reason.open_ended:
             words += f" expected_start={place.expected_start:.0f}s"
         return words if reason.text is None else f"{words}: {reason.text}"
 

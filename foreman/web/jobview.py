@@ -15,7 +15,7 @@ from foreman.engine.events import Event
 from foreman.engine.forecast import Outlook
 from foreman.engine.held import Held
 from foreman.engine.store import Attempt
-from foreman.web.reasons import REMOTE_PAUSED, Why, why
+from foreman.web.reasons import Why, why
 
 RETRIABLE = frozenset({JobState.FAILED, JobState.CANCELLED})
 
@@ -38,7 +38,6 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
         delayed = job.not_before > 0
         reason = why(engine, job.load_key, job.lane, job.override, outlook, delayed=delayed, key_id=job.key_id)
     hold, slowdown = reason.hold, reason.slowdown
-    stands = engine.paused or hold is not None or reason.word == REMOTE_PAUSED
     return {
         "id": job.id,
         "state": state,
@@ -57,7 +56,7 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
         "why": reason.text,
         "hold": hold_view(hold) if hold is not None else None,
         "slowdown": slowdown_view(slowdown) if slowdown is not None else None,
-        "expected_start": outlook.expected_start if queued and outlook and not stands else None,
+        "expected_start": outlook.expected_start if queued and outlook and not reason.open_ended else None,
         "attempts": job.attempts,
         "max_attempts": job.max_attempts,
         "not_before": moment(job.not_before or None),

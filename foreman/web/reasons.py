@@ -18,6 +18,8 @@ from foreman.engine.upstream import Upstream
 REMOTE_PAUSED, REMOTE_FULL = "remote_paused", "remote_full"
 # Beside those of the order and of the lanes.
 WORDS = (REMOTE_PAUSED, REMOTE_FULL, "held", "delayed", "paused", "target_down")
+# Nobody knows for how long.
+OPEN_ENDED = (REMOTE_PAUSED, "held", "paused", "target_down")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,11 @@ class Why:
     text: str | None = None
     hold: Hold | None = None
     slowdown: Slowdown | None = None
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether no time can be told at which the job will start."""
+        return self.word in OPEN_ENDED
 
 
 def why(

@@ -117,6 +117,15 @@ async def test_a_target_that_does_not_tell_its_version_is_down(
     assert asked(stub, "/api/tags") == 0
 
 
+async def test_the_log_says_by_its_address_which_target_answers(
+    stub: StubOllama, poller: Poller, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await poller.refresh()
+    fields = [getattr(record, "fields", {}) for record in caplog.records if getattr(record, "event", "") == "target_up"]
+    assert fields == [{"target": stub.url}]
+
+
 @pytest.mark.parametrize("fault", BROKEN)
 async def test_a_list_that_cannot_be_read_leaves_the_last_one(
     stub: StubOllama, poller: Poller, clock: HandClock, caplog: pytest.LogCaptureFixture, fault: str

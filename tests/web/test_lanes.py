@@ -38,6 +38,9 @@ async def test_why_nothing_begins_at_all(stub: StubOllama, front: Front, path: s
         await hand_over(front, model)
     found = await lanes(front, path)
     assert [(lane["queued"], lane["waits_for"]) for lane in found.values()] == [(1, why), (2, why)]
+    async with front.http.get("/queue") as answer:
+        jobs = (await answer.json())["waiting"]
+    assert [(job["reason"], job["expected_start"]) for job in jobs] == [(why, None)] * 3
 
 
 async def test_what_waits_for_its_time_is_no_next_one(front: Front) -> None:

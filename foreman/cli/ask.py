@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -231,7 +232,9 @@ async def _status(ask: Ask, api: Api, output: Output) -> int:
         output.json(seen.as_json())
         return 0
     colour = wants_colour(output.out, output.environ)
-    for line in screen(seen, columns=screen_columns(output.out), colour=colour):
+    size = shutil.get_terminal_size() if output.out.isatty() else None
+    columns, rows = (None, None) if size is None else size
+    for line in screen(seen, columns=columns, lines=rows, colour=colour):
         output.print(line)
     return 0
 

@@ -13,6 +13,7 @@ Json = dict[str, Any]
 
 LIST_HEAD: Final = ("ID", "STATE", "MODEL", "AGE", "WAITED", "TOOK", "TOKENS", "CLIENT")
 QUEUE_HEAD: Final = ("#", "ID", "LANE", "MODEL", "WHY", "STARTS IN", "AGE", "CLIENT")
+BRIEF_HEAD: Final = ("#", "ID", "MODEL", "WHY", "IN", "AGE", "CLIENT")
 FINISHED: Final = ("done", "failed", "cancelled")
 ATTEMPT_HEAD: Final = ("ATTEMPT", "BEGUN", "TOOK", "OUTCOME", "ERROR")
 # What stands before a job, in words; its model needs nothing where it is loaded.
@@ -77,6 +78,12 @@ def queue_rows(queue: Json, now: datetime) -> list[Sequence[Cell]]:
 
 def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cell]:
     return (job["id"], job["lane"], name_of(job), why, starts, age(job["created_at"], now), job["client"] or "-")
+
+
+def brief_rows(queue: Json, now: datetime) -> list[Sequence[Cell]]:
+    """The same where little room is, and what the gate says stands elsewhere."""
+    bare = {**queue, "waiting": [{**job, "hold": None} for job in queue["waiting"]]}
+    return [(number, job, *rest) for number, job, _lane, *rest in queue_rows(bare, now)]
 
 
 def reason(job: Json) -> str:

@@ -14,7 +14,6 @@ import orjson
 from foreman.cli import forecasttext, jobtext
 from foreman.cli.api import Api, Json, job_path
 from foreman.cli.client_flags import Ask
-from foreman.cli.doctor import as_json, examine, lines
 from foreman.cli.pull import Pull
 from foreman.cli.status import look, screen
 from foreman.cli.table import Cell, table
@@ -22,7 +21,6 @@ from foreman.cli.terminal import Piece, paint, printable, screen_columns, wants_
 from foreman.cli.top import top
 from foreman.cli.watch import Watch, exit_status
 from foreman.config import URL_ENV, Configured
-from foreman.core.diagnosis import Level
 from foreman.core.errors import ConfigError, Refused
 from foreman.core.pulls import PullRequest
 from foreman.keyfile import read_api_key
@@ -287,6 +285,9 @@ async def _resume(ask: Ask, api: Api, output: Output) -> int:
 
 
 async def _doctor(ask: Ask, api: Api, output: Output, settings: Settings) -> int:
+    from foreman.cli.doctor import as_json, examine, lines
+    from foreman.core.findings import Level
+
     found = await examine(settings, api, output.environ)
     if ask.as_json:
         output.json(as_json(found))

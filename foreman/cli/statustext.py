@@ -47,7 +47,8 @@ def summary(seen: Seen) -> Iterator[Line]:
     yield from _foreman(seen.health)
     yield from _target(seen.health["target"], seen.at)
     for name, lane in seen.queue["lanes"].items():
-        yield from _lane(name, lane)
+        later = sum(job["lane"] == name for job in seen.queue["delayed"])
+        yield from _lane(name, lane, later)
     if seen.machine is not None:
         yield from _machine(seen.machine)
     yield from _remotes(seen.health["remotes"])
@@ -82,8 +83,8 @@ def _unloads(at: object, now: datetime) -> str:
     return ", stays" if left > 366 * 86_400 else f", unloads in {duration(left)}"
 
 
-def _lane(name: str, lane: Json) -> Iterator[Line]:
-    """What it does, in a line; the jobs themselves are in the table."""
+def _lane(name: str, lane: Json, later: int) -> Iterator[Line]:
+    """What it does, in a line; the jobs themselves are in the table. `later` of those that wait have their time."""
     running, slots = lane["running"], lane["slots"]
     if not running:
         does = Piece("idle", "" if lane["queued"] else "dim")
@@ -91,12 +92,14 @@ def _lane(name: str, lane: Json) -> Iterator[Line]:
         does = Piece(f"{running[0]['state']} {jobtext.name_of(running[0])}", running[0]["state"])
     else:
         does = Piece(f"{len(running)} of {slots} run", "working")
-    yield _row(name, does, Piece(_waits(lane)))
+    yield _row(name, does, Piece(_waits(lane, later)))
 
 
-def _waits(lane: Json) -> str:
+def _waits(lane: Json, later: int) -> str:
     if not lane["queued"]:
         return ""
+    if lane["queued"] <= later:
+        return f", {later} for later"
     count = "1 waits" if lane["queued"] == 1 else f"{lane['queued']} wait"
     why = lane["waits_for"]
     if why is None or (why == "slot" and lane["running"]):

@@ -16,7 +16,7 @@ RUN: Final = "run"
 
 EXIT_STATUSES: Final = """\
 exit status:
-  that of the command, or 128 and the number of the signal that ended it; without it:
+  that of the command, or 128 and the signal that ended it; without it:
   2    the command line is wrong
   3    no foreman answers
   4    foreman refused: queue full, wrong key
@@ -73,7 +73,6 @@ def add_run(
         "--api-key-file", default=argparse.SUPPRESS, metavar="FILE", help="the key that foreman asks for"
     )
     parser.epilog = EXIT_STATUSES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 def to_run(given: dict[str, Any], command: Sequence[str]) -> RunAsk:

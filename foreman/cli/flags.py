@@ -103,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     _add_settings(show)
     for command, own in ((serve, "[--stub-if-absent]"), (show, "[--json]")):
-        command.usage = f"{command.prog} [-h] {own} [--config FILE] [--SETTING VALUE ...]"
+        command.usage = f"{command.prog} {own} [--config FILE] [--SETTING VALUE ...]"
     manual.bind(whole)
     return whole
 

@@ -83,7 +83,7 @@ def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cel
 def brief_rows(queue: Json, now: datetime) -> list[Sequence[Cell]]:
     """The same where little room is, and what the gate says stands elsewhere."""
     bare = {**queue, "waiting": [{**job, "hold": None} for job in queue["waiting"]], "delayed": []}
-    rows = [(number, job, *rest) for number, job, _lane, *rest in queue_rows(bare, now)]
+    rows: list[Sequence[Cell]] = [(number, job, *rest) for number, job, _lane, *rest in queue_rows(bare, now)]
     for job in queue["delayed"]:
         at = moment(job["not_before"])
         left = "-" if at is None else duration((at - now).total_seconds())

@@ -33,7 +33,6 @@ def bind(whole: argparse.ArgumentParser) -> None:
     whole.epilog = "\n".join((*_examples(START), "", *_statuses(ALL), "", _filled(FOOT)))
     # The groups stand in its place.
     commands.help = argparse.SUPPRESS
-    commands.metavar = argparse.SUPPRESS
     for parser in _leaves(whole):
         _bind(parser, PAGES.get(parser.get_default("command"), Page()))
 

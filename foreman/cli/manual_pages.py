@@ -90,7 +90,7 @@ PAGES: Final = {
     "top": Page(
         "Keys: up and down choose a job, c cancels it after a question, p pauses and resumes the queue, q leaves.",
         (("foreman top --url http://10.0.0.5:11435", "of a foreman elsewhere"),),
-        {0: "q was typed", 2: "the command line is wrong, or this is no terminal", 3: NOBODY, 4: REFUSED, 130: "Ctrl-C"},
+        {0: "q was typed", 2: "the command line is wrong, or no terminal", 3: NOBODY, 4: REFUSED, 130: "Ctrl-C"},
     ),
     "queue": Page("", (("watch foreman queue", "again and again"),)),
     "pause": Page("It lasts over a restart. Clients are still let in, and wait.", (("foreman pause", ""),)),

@@ -53,7 +53,7 @@ def add_run(
 ) -> None:
     """Add it to the parser; `command(commands, word, name, summary)` makes one."""
     parser = command(commands, RUN, RUN, "run a command when its lane has a free slot")
-    parser.usage = "foreman run (--local | --remote) [--label TEXT] [--memory SIZE] -- COMMAND ..."
+    parser.usage = "foreman run (--local | --remote) [OPTION ...] -- COMMAND ..."
     lanes = parser.add_mutually_exclusive_group(required=True)
     lanes.add_argument(
         "--local", dest="lane", action="store_const", const=Lane.LOCAL, help="alone on this machine, as a model is"

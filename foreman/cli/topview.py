@@ -16,7 +16,7 @@ from foreman.cli.statustext import Seen
 from foreman.cli.table import Cell, table
 from foreman.cli.terminal import Piece, clipped, paint, printable
 
-KEYS: Final = "up/down choose   c cancel   p pause or resume   q quit"
+KEYS: Final = "up/down choose, c cancel, p pause or resume, q quit"
 # What is told and the keys.
 FOOT: Final = 2
 # A blank line and the head of the table.

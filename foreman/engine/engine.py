@@ -215,7 +215,7 @@ class Engine:
     def _changed(self, live: Live) -> None:
         self.forecast.changed()
         self.gate.heard(live)
-        self.events.publish(live, self.gate.hold(live.key, live.override))
+        self.events.publish(live, self.gate.hold(live.key, live.override, live.lane))
 
     @property
     def paused(self) -> bool:

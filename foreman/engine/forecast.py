@@ -14,6 +14,7 @@ from foreman.core.estimate import Estimates, History, expected_starts
 from foreman.core.job import Hot
 from foreman.core.lanes import Lane, Wait
 from foreman.core.order import Waiting, drain_order, parts
+from foreman.core.upstreams import needs_target
 from foreman.engine.clock import Clock, millis
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.store import Store
@@ -30,7 +31,8 @@ class Outlook:
     """The place of a queued job in its lane, 1 being next.
 
     `reason` says what has to happen before it can run, counted from the one before it. `expected_start` in seconds from
-    when it was asked, None if unknown. One that is `held` by the gate takes no turn.
+    when it was asked, None if unknown. One that is `held` by the gate takes no turn. One that stands `apart` does
+    without the target.
     """
 
     seq: int
@@ -39,6 +41,7 @@ class Outlook:
     expected_start: float | None
     lane: Lane = Lane.LOCAL
     held: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,8 @@ def _local(ahead: _Ahead) -> Iterator[Outlook]:
         unknown = waits or place.turns > 0
         reason = place.reason if place.turns == turns else Wait.REMOTE_LANE
         held = place.waiting.load_key in ahead.held
-        yield Outlook(place.waiting.seq, place.position, reason, None if unknown else start, held=held)
+        apart = not needs_target(place.waiting.load_key)
+        yield Outlook(place.waiting.seq, place.position, reason, None if unknown else start, held=held, apart=apart)
         turns = place.turns
 
 
@@ -156,7 +160,8 @@ def _remote(ahead: _Ahead) -> Iterator[Outlook]:
         waits = turns > 0 or ahead.blocked[Lane.REMOTE] is Wait.LOCAL_LANE
         for waiting in part:
             position += 1
-            yield Outlook(waiting.seq, position, Wait.LOCAL_LANE if waits else Wait.SLOT, None, Lane.REMOTE)
+            reason, apart = Wait.LOCAL_LANE if waits else Wait.SLOT, not needs_target(waiting.load_key)
+            yield Outlook(waiting.seq, position, reason, None, Lane.REMOTE, apart=apart)
 
 
 def _others(ahead: _Ahead, lane: Lane) -> list[int]:

@@ -56,6 +56,16 @@ AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
 RETURNING tries, {COLUMNS}"""  # noqa: S608 constants only
 CLAIM: Final = _CLAIM.format(gate="")
 CLAIM_ADMITTED: Final = _CLAIM.format(gate=_ADMITTED)
+# The same where only jobs of some load keys may be begun at all, however they stand to the gate.
+CLAIM_NEAR: Final = f"""
+UPDATE jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=:now, owner=:owner
+WHERE seq = (SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
+    WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=near.value AND seq<:before {_ADMITTED}
+    ORDER BY seq LIMIT 1))
+  FROM json_each(:near) AS near)
+AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
+  WHERE state IN ('loading', 'working') AND iif(lane='local', 0, seq)=0)
+RETURNING tries, {COLUMNS}"""  # noqa: S608 constants only
 CLAIM_REMOTE: Final = f"""
 UPDATE jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=:now, owner=:owner
 WHERE seq = (SELECT seq FROM jobs INDEXED BY jobs_ready
@@ -79,6 +89,12 @@ SELECT seq FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0
 HEAD_NOT_HELD: Final = """
 SELECT seq FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0 AND lane='local'
 AND (override='gate' OR load_key NOT IN (SELECT value FROM json_each(?))) ORDER BY seq LIMIT 1"""
+# The same where only some of them may be begun at all.
+HEAD_NEAR: Final = """
+SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
+  WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=near.value
+  AND (override='gate' OR load_key NOT IN (SELECT value FROM json_each(:held))) ORDER BY seq LIMIT 1))
+FROM json_each(:near) AS near"""
 CLAIM_CHOSEN: Final = """
 UPDATE OR FAIL jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=?, owner=?
 WHERE seq=? AND state='queued' AND not_before=0

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from typing import Self
 
 from foreman.core.job import LoadKey
-from foreman.core.upstreams import upstream_of
+from foreman.core.upstreams import needs_target, upstream_of
 from foreman.engine.upstream import Upstream
 
 
@@ -39,15 +39,14 @@ class Upstreams:
 
     def open_keys(self, queued: Iterable[str], *, target: bool) -> tuple[str, ...] | None:
         """Those of the queued load keys whose jobs may be begun; None where all may. `target`: it answers."""
-        if not self or (target and all(upstream.open for upstream in self)):
+        if target and all(upstream.open for upstream in self):
             return None
         return tuple({key for key in queued if self._is_open(key, target)})
 
     def _is_open(self, key: str, target: bool) -> bool:
-        name = upstream_of(key)
-        if name is None:
+        if needs_target(key):
             return target
-        upstream = self._by_name.get(name)
+        upstream = self._by_name.get(upstream_of(key) or "")
         # Jobs for one that is there no more are begun, and fail.
         return upstream is None or upstream.open
 

@@ -4,6 +4,7 @@ Its answers are those of the stub of Ollama. What it was asked stands in `calls`
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ _BY_PATH: Final = {api.path: api for api in APIS}
 
 @dataclass(slots=True, eq=False)
 class Called:
-    """One request."""
+    """One request. `at` is by the clock of the loop, `began_at` and `ended_at` are unix seconds."""
 
     path: str
     headers: dict[str, str]
@@ -32,6 +33,8 @@ class Called:
     fields: Fields
     at: float
     ended: bool = False
+    began_at: float = field(default_factory=time.time)
+    ended_at: float | None = None
 
     @property
     def text(self) -> str:
@@ -104,7 +107,7 @@ class StubRemote:
         try:
             return await self._answer(request, call)
         finally:
-            call.ended = True
+            call.ended, call.ended_at = True, time.time()
             await asyncio.shield(self._changed())
 
     async def _changed(self) -> None:

@@ -157,7 +157,7 @@ class Delivery:
         place = await self._engine.forecast.place(live) if live.state is JobState.QUEUED else None
         if place is None:
             return words
-        hold = self._engine.gate.hold(live.key, live.override)
+        hold = self._engine.gate.hold(live.key, live.override, live.lane)
         words += f" position={place.position} reason={reason_of(self._engine, place, hold)}"
         if hold is not None:
             return f"{words} hold={hold.cause}: {hold.text}"

@@ -30,7 +30,7 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
     live = engine.jobs.get(job.id)
     state = live.state if live is not None else job.state
     queued = state is JobState.QUEUED
-    hold = engine.gate.hold(job.load_key, job.override) if queued and outlook else None
+    hold = engine.gate.hold(job.load_key, job.override, job.lane) if queued and outlook else None
     return {
         "id": job.id,
         "state": state,
@@ -134,17 +134,17 @@ def reason_of(
     engine: Engine, outlook: Outlook | None, hold: Hold | None = None, *, delayed: bool = False
 ) -> str | None:
     """Why a queued job stands where it stands; `outlook` None where it has no place in the order."""
-    reason = held_up(engine)
+    reason = held_up(engine, apart=outlook is not None and outlook.apart)
     if reason is None and outlook is not None:
         return outlook.reason if hold is None else "held"
     return reason or ("delayed" if delayed else None)
 
 
-def held_up(engine: Engine) -> str | None:
-    """Why no job at all begins; None where jobs do."""
+def held_up(engine: Engine, *, apart: bool = False) -> str | None:
+    """Why no job at all begins; None where jobs do. `apart`: of those that do without the target."""
     if engine.paused:
         return "paused"
-    return "target_down" if engine.poller.reachable is False else None
+    return "target_down" if engine.poller.reachable is False and not apart else None
 
 
 def _error(job: Job) -> dict[str, object] | None:

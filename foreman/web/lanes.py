@@ -16,23 +16,23 @@ def lanes_view(
     lanes = engine.jobs.lanes
     heads: dict[Lane, int] = {}
     for outlook in order:
-        if not outlook.held:
+        if not outlook.held and held_up(engine, apart=outlook.apart) != "target_down":
             heads[outlook.lane] = min(outlook.seq, heads.get(outlook.lane, outlook.seq))
-    held = {outlook.lane for outlook in order} - heads.keys()
+    stuck = {outlook.lane for outlook in order} - heads.keys()
     return {
         lane.value: {
             "slots": lanes.slots.of(lane),
             "running": [view for live in engine.jobs.in_lane(lane) if (view := shown(live)) is not None],
             "queued": lanes.of(lane).depth.total,
-            "waits_for": _waits_for(engine, lane, heads, held=lane in held),
+            "waits_for": _waits_for(engine, lane, heads, stuck=lane in stuck),
         }
         for lane in Lane
     }
 
 
-def _waits_for(engine: Engine, lane: Lane, heads: Heads, *, held: bool) -> str | None:
+def _waits_for(engine: Engine, lane: Lane, heads: Heads, *, stuck: bool) -> str | None:
     """Why the next job of the lane does not run; None where none is ready, or it is about to."""
     if lane not in heads:
-        return held_up(engine) or "held" if held else None
+        return held_up(engine) or "held" if stuck else None
     lanes = engine.jobs.lanes
-    return held_up(engine) or wait(lane, lanes.taken, heads, lanes.slots)
+    return held_up(engine, apart=True) or wait(lane, lanes.taken, heads, lanes.slots)

@@ -28,7 +28,7 @@ PROBLEMS: Final = {
     416: "beyond the end of the answer",
     502: "the job failed and left no answer",
     503: "nothing is accepted right now: the queue is full, foreman stops, or the database takes no writes",
-    507: "the disk is full",
+    507: "the disk is full, or this needs more than the machine has",
 }
 ALWAYS: Final = (401, 403)
 WRITES: Final = (503, 507)
@@ -272,7 +272,7 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             409,
             413,
             *WRITES,
-            parameters=[_KEY],
+            parameters=[_KEY, _OVERRIDE],
             requestBody={"required": True, "content": {"application/json": {"schema": ref("NewSlot")}}},
         )
     },

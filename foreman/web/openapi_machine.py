@@ -3,8 +3,9 @@
 from typing import Final
 
 from foreman.core.gate import Cause
+from foreman.core.lanes import Lane, Wait
 from foreman.core.submission import GATE
-from foreman.web.openapi_shapes import COUNT, ID, NUMBER, SWITCH, TEXT, TIME, Schema, array, or_null, record, words
+from foreman.web.openapi_shapes import COUNT, ID, NUMBER, SWITCH, TEXT, TIME, Schema, array, or_null, record, ref, words
 
 _SIZE: Final[Schema] = {**COUNT, "description": "bytes"}
 OVERRIDE: Final[Schema] = {"const": GATE, "description": "it is neither held nor refused"}
@@ -56,8 +57,23 @@ _FORECAST: Final = record(
     }
 )
 
+
+def lanes(running: Schema, **more: Schema) -> Schema:
+    """Both lanes, with what is told of a running job."""
+    lane = record(
+        {
+            "slots": {"type": "integer", "minimum": 1},
+            "running": array(running, description="the one that was begun first in front"),
+            "queued": COUNT,
+            "waits_for": or_null(words((*Wait, "held", "paused", "target_down"), "why the next one does not run")),
+            **more,
+        }
+    )
+    return record({name.value: lane for name in Lane})
+
+
 MACHINE_SCHEMAS: Final[dict[str, Schema]] = {
-    "Hold": record(_HOLD, description="why the gate does not let a load start"),
+    "Hold": record(_HOLD, description="why the gate does not let a job start"),
     "Machine": record(
         {
             "gate": record({"setting": words(("auto", "on", "off")), "on": SWITCH}),
@@ -73,6 +89,7 @@ MACHINE_SCHEMAS: Final[dict[str, Schema]] = {
             "resident": array({"type": "object"}, description="the models that the target shows as loaded"),
             "unknown": array(TEXT, description="what cannot be looked at, in words"),
             "held": array(record({"load_key": TEXT, **_HOLD})),
+            "lanes": lanes(ref("Job"), next=or_null(_NEXT)),
             "next": or_null(_NEXT),
         }
     ),

@@ -8,7 +8,7 @@ from foreman.core.lanes import Lane, Wait
 from foreman.core.ollama import JOB_PATHS
 from foreman.core.order import Reason
 from foreman.core.slots import LABEL_LENGTH, LONGEST_EXPIRY, MOST_MEMORY, SHORTEST_EXPIRY
-from foreman.web.openapi_machine import MACHINE_SCHEMAS, OVERRIDE
+from foreman.web.openapi_machine import MACHINE_SCHEMAS, OVERRIDE, lanes
 from foreman.web.openapi_shapes import (
     COUNT,
     ID,
@@ -113,18 +113,6 @@ _SIZE: Final[Schema] = {
 _RUNNING: Final = record({"id": ID, "model": TEXT, "load_key": TEXT, "state": STATE, "client": TEXT})
 
 
-def _lanes(running: Schema) -> Schema:
-    lane = record(
-        {
-            "slots": {"type": "integer", "minimum": 1},
-            "running": array(running, description="the one that was begun first in front"),
-            "queued": COUNT,
-            "waits_for": or_null(_words((*Wait, "held", "paused", "target_down"), "why the next one does not run")),
-        }
-    )
-    return record({name.value: lane for name in Lane})
-
-
 _REMOTE: Final = record(
     {
         "name": TEXT,
@@ -161,7 +149,7 @@ _HEALTH: Final = record(
             }
         ),
         "running": or_null({**_RUNNING, "description": "what was begun first"}),
-        "lanes": _lanes(_RUNNING),
+        "lanes": lanes(_RUNNING),
         "remotes": array(_REMOTE, description="the remote APIs of the settings"),
         "storage": record({"error": or_null(TEXT), "sqlite": TEXT, "db_bytes": COUNT, "wal_bytes": COUNT}),
         "relay_bytes": COUNT,
@@ -205,7 +193,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "NewJob": _NEW_JOB,
     "NewSlot": record(
         {"lane": LANE},
-        {"label": or_null(_LABEL), "memory": _SIZE, "expiry_seconds": or_null(_EXPIRY)},
+        {"label": or_null(_LABEL), "memory": _SIZE, "expiry_seconds": or_null(_EXPIRY), "override": or_null(OVERRIDE)},
         closed=True,
     ),
     "Slot": record(
@@ -233,7 +221,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "paused": SWITCH,
             "depth": COUNT,
             "running": or_null(ref("Job")),
-            "lanes": _lanes(ref("Job")),
+            "lanes": lanes(ref("Job")),
             "waiting": array(ref("Job"), description="each lane in the order in which they will run"),
             "delayed": array(ref("Job"), description="those that wait for their time"),
         }

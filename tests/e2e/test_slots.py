@@ -66,7 +66,8 @@ async def test_a_slot_is_granted_kept_and_given_back(foreman: Foreman) -> None:
         ({"lane": "local", "label": "a\nb"}, "label must be 1 to 80 characters"),
         ({"lane": "local", "label": ""}, "label must be 1 to 80 characters"),
         ({"lane": "local", "expiry_seconds": 0}, "expiry_seconds must be a number from 1 to 3600"),
-        ({"lane": "local", "wait": 3}, "wait is unknown; a slot has lane, label, memory, expiry_seconds"),
+        ({"lane": "local", "wait": 3}, "wait is unknown; a slot has lane, label, memory, expiry_seconds, override"),
+        ({"lane": "local", "override": "all"}, "override must be gate"),
         (["local"], "the body must be an object"),
     ],
 )
@@ -299,3 +300,29 @@ async def test_a_slot_whose_client_died_with_foreman_while_it_waited_does_not_ke
             await foreman.settled(waiting.id, job)
             assert await state_of(foreman, waiting.id) == "failed"
         assert asked(stub) == ["next"]
+
+
+async def test_while_the_target_is_down_slots_are_granted_and_jobs_say_what_they_wait_for(tmp_path: Path) -> None:
+    async with (
+        StubOllama() as stub,
+        serving(stub.url, tmp_path / "foreman.db", probe_seconds=0.05, poll_seconds=0.05) as foreman,
+    ):
+        await foreman.event("target_up")
+        stub.refuse()
+        await foreman.event("target_down")
+        job = await handed(foreman, prompt("first"))
+        here = await held(foreman)
+        there, next_here = await ask(foreman, "remote"), await ask(foreman, label="next")
+        assert (await waits(foreman, job))["reason"] == "target_down"
+        assert (await waits(foreman, there.id))["reason"] == "local_lane"
+        _, queue, _ = await call(foreman, "GET", "/queue")
+        assert [queue["lanes"][lane]["waits_for"] for lane in ("local", "remote")] == ["remote_lane", "local_lane"]
+        await release(foreman, here)
+        await release(foreman, (await there.granted())["id"])
+        await release(foreman, (await next_here.granted())["id"])
+        _, queue, _ = await call(foreman, "GET", "/queue")
+        assert queue["lanes"]["local"]["waits_for"] == "target_down"
+        assert (await waits(foreman, job))["attempts"] == 0
+        await stub.accept()
+        await foreman.settled(job)
+        assert await state_of(foreman, job) == "done"

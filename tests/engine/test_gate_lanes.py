@@ -212,3 +212,17 @@ async def test_upkeep_does_not_wait_for_clients_that_wait_for_it_nor_for_a_disk_
     fake.becomes(foreign=())
     look_again(work)
     assert await answer(ticket)
+
+
+async def test_a_reading_that_is_missing_holds_a_pull_and_lets_inference_and_commands_pass(
+    work: Running, fake: FakeMachine
+) -> None:
+    fake.becomes(foreign=None)
+    ticket = await work.engine.submit(pull())
+    (hold,) = await held(work, Cause.READING)
+    assert hold.text == "pull phi4:14b waits: what other programs do is not known"
+    await ended(await sent(work, "swap", "qwen3:8b"))
+    assert list(work.engine.gate.unknown) == ["what other programs do is not known"]
+    fake.becomes(foreign=())
+    look_again(work)
+    assert await answer(ticket)

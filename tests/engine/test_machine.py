@@ -111,6 +111,23 @@ def test_what_foreman_and_the_target_use_is_their_part_of_the_load(library: Any,
     assert readings.own_load == pytest.approx(4 * (1 - 2.718281828**-2))
 
 
+def test_a_command_with_a_slot_is_a_job_of_foremans_and_no_foreign_work(library: Any, tmp_path: Path) -> None:
+    reader = SystemReader(tmp_path, ("sweep.sh",))
+    for second, used in ((0, 0.0), (60, 240.0)):
+        library.rows = [
+            row(os.getpid(), 1, "python -m foreman serve", 0.0),
+            row(20, 1, "zsh", 0.0),
+            row(21, 20, "/opt/bin/python /opt/bin/foreman run --local -- ./sweep.sh", 0.0),
+            row(22, 21, "sh ./sweep.sh", used),
+        ]
+        readings = reader.read(1_000.0 + second)
+    assert readings.foreign == ()
+    assert readings.own_load == pytest.approx(4 * (1 - 2.718281828**-1))
+    # Typed without it, the same is somebody else's.
+    library.rows[2:3] = []
+    assert reader.read(1_061.0).foreign == ("sh ./sweep.sh",)
+
+
 def test_the_own_part_of_the_load_fades_as_the_average_does() -> None:
     assert damped(4.0, 0.0, 60.0) == pytest.approx(4.0 / 2.718281828)
     assert damped(0.0, 4.0, 6_000.0) == pytest.approx(4.0)

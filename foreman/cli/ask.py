@@ -1,6 +1,7 @@
 """The commands that ask a running foreman. What was asked for goes to stdout, talk to stderr."""
 
 import asyncio
+import importlib
 import os
 import shutil
 import sys
@@ -65,6 +66,8 @@ class Output:
 def run(ask: Ask, configured: Configured, environ: Mapping[str, str] = os.environ) -> int:
     """Do what a command asks and return the exit status. Raises NotReached, Refused and ConfigError."""
     output = Output(sys.stdout, sys.stderr, environ)
+    if ask.command == "doctor":
+        importlib.import_module("foreman.cli.doctor")  # only here, and where it keeps no loop waiting
     return asyncio.run(_run(ask, *address(ask.url, configured, environ), output, configured.settings))
 
 

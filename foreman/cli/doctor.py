@@ -45,11 +45,8 @@ async def examine(settings: Settings, api: Api, environ: Mapping[str, str]) -> l
     here = own.loopback or api.url == settings.listen.url
     # The one that runs may have been told of another than this command.
     url = health.get("target", {}).get("url") or settings.target
-    seen = {} if not here else await _seen_of_target(url)
     at = _address(url)
-    near = await asyncio.to_thread(_near, at.port, own.port) if here and at.loopback else {}
-    server = near.get("server")
-    folder = models_folder({**environ, **(server.environ or {} if server else {})})
+    looked = await asyncio.to_thread(_looked, settings, environ, at, own) if here else {}
     facts = Facts(
         listen=api.url,
         here=here,
@@ -57,22 +54,33 @@ async def examine(settings: Settings, api: Api, environ: Mapping[str, str]) -> l
         target_here=at.loopback,
         swap=settings.swap,
         database=str(settings.db),
-        modes=_modes(settings.db),
-        disk_folder=str(folder if at.loopback else settings.db.parent),
-        disk_free=_free(folder if at.loopback else settings.db.parent),
         disk_reserve=settings.disk_reserve,
-        database_free=_free(settings.db.parent),
         sqlite=_version(health.get("storage", {}).get("sqlite")) or sqlite3.sqlite_version_info,
-        loop=_loop(settings.loop),
         wanted_loop=settings.loop,
-        descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         max_queued=settings.max_queued,
         unknown=machine.get("unknown", ()),
         **told,
-        **near,
-        **seen,
+        **looked,
+        **(await _seen_of_target(url) if here else {}),
     )
     return findings(facts)
+
+
+def _looked(settings: Settings, environ: Mapping[str, str], target: Address, own: Address) -> dict[str, Any]:
+    """What this machine itself shows; it may take a while."""
+    server = ollama_server(target.port) if target.loopback else None
+    told = None if server is None else server.environ
+    folder = models_folder({**environ, **(told or {})}) if target.loopback else settings.db.parent
+    return {
+        "server": server,
+        "strangers": strangers(target.port, own.port) if target.loopback else None,
+        "modes": _modes(settings.db),
+        "disk_folder": str(folder),
+        "disk_free": _free(folder),
+        "database_free": _free(settings.db.parent),
+        "loop": _loop(settings.loop),
+        "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    }
 
 
 def lines(found: Sequence[Finding], columns: int) -> Iterator[Line]:
@@ -161,10 +169,6 @@ def _json(text: bytes) -> Json:
 def _address(url: str) -> Address:
     at = urlsplit(url)
     return Address(at.hostname or "", at.port or (443 if at.scheme == "https" else 80))
-
-
-def _near(port: int, own: int) -> dict[str, Any]:
-    return {"server": ollama_server(port), "strangers": strangers(port, own)}
 
 
 def _version(told: object) -> tuple[int, ...]:

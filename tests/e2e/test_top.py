@@ -13,11 +13,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from foreman.testing import Script, StubOllama
 from tests.e2e.own import GENERATE, call, handed, prompt, state_of
 from tests.e2e.process import PATIENCE, Foreman, environment, serving
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HOME, ON, OFF = b"\x1b[H", b"\x1b[?1049h\x1b[?25l", b"\x1b[?25h\x1b[?1049l"
 UP, DOWN, CTRL_C, CTRL_Z = b"\x1b[A", b"\x1b[B", b"\x03", b"\x1a"
@@ -42,7 +45,11 @@ class Top:
         """The lines of the last screen that came whole, as far as one can tell."""
         frames = self.said.split(HOME)
         whole = [frame for frame in frames[1:] if frame.count(b"\x1b[J")]
-        return whole[-1].decode().replace("\x1b[K", "").partition("\x1b[J")[0].split("\r\n") if whole else []
+        return (
+            whole[-1].decode().replace("\x1b[K", "").partition("\x1b[J")[0].replace("\r", "").split("\n")
+            if whole
+            else []
+        )
 
     def row(self, words: str) -> str | None:
         return next((line for line in self.screen() if words in line), None)
@@ -55,7 +62,7 @@ class Top:
 
     async def hides(self, words: str) -> None:
         async with asyncio.timeout(PATIENCE):
-            while not self.screen() or self.row(words):
+            while HOME not in self.said or self.row(words):
                 await self._more()
 
     async def becomes(self, rows: int) -> None:
@@ -80,6 +87,12 @@ class Top:
 
     def modes(self) -> list[object]:
         return termios.tcgetattr(self._theirs)
+
+    async def sleeps(self) -> None:
+        """Wait until the process is stopped."""
+        async with asyncio.timeout(PATIENCE):
+            while psutil.Process(self.process.pid).status() != psutil.STATUS_STOPPED:  # noqa: ASYNC110 nobody tells
+                await asyncio.sleep(0.02)
 
     async def ended(self) -> int:
         async with asyncio.timeout(PATIENCE):
@@ -169,7 +182,7 @@ async def test_the_screen_follows_the_size_of_the_terminal(tmp_path: Path) -> No
         for columns, rows in ((50, 12), (120, 40), (80, 24)):
             terminal.resize(columns, rows)
             await terminal.becomes(rows)
-            assert all(len(line) <= columns for line in terminal.screen())
+            assert [line for line in terminal.screen() if len(line) > columns] == []
         terminal.type(b"q")
         assert await terminal.ended() == 0
 
@@ -202,6 +215,7 @@ async def test_ctrl_z_gives_the_terminal_back_until_it_goes_on(foreman: Foreman,
         await terminal.writes(OFF)
         assert terminal.modes() == terminal.before
         stopped = len(terminal.said)
+        await terminal.sleeps()
         terminal.process.send_signal(signal.SIGCONT)
         await terminal.writes(ON, stopped)
         await terminal.writes(b"q quit", stopped)

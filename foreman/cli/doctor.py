@@ -118,7 +118,9 @@ async def _told_by_foreman(api: Api) -> dict[str, Any]:
         return {"answer": Answer.FOREMAN, "health": str(said["status"]), "report": said, "machine": machine}
     if headers.get("Server") != "foreman" and 'realm="foreman"' not in headers.get("WWW-Authenticate", ""):
         return {"answer": Answer.STRANGER}
-    return {"answer": Answer.LOCKED, "health": str(said.get("detail") or f"it answers with status {status}")}
+    # What follows the colon is for who writes programs.
+    why = str(said.get("detail") or f"it answers with status {status}").partition(":")[0]
+    return {"answer": Answer.LOCKED, "health": why}
 
 
 async def _seen_of_target(url: str) -> dict[str, Any]:

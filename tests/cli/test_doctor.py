@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from foreman.cli import doctor
-from foreman.cli.api import Api
+from foreman.cli.api import Api, reason_of
 from foreman.cli.terminal import width
 from foreman.core.findings import Answer, Finding, Level, Loaded
 
@@ -95,7 +95,13 @@ REALM = 'Bearer realm="foreman"'
     [
         (200, HEALTH, {}, Answer.FOREMAN, "ok"),
         (503, {**HEALTH, "status": "storage"}, {}, Answer.FOREMAN, "storage"),
-        (401, {"detail": "a valid key is needed"}, {"WWW_Authenticate": REALM}, Answer.LOCKED, "a valid key is needed"),
+        (
+            401,
+            {"detail": "a valid key is needed: so"},
+            {"WWW_Authenticate": REALM},
+            Answer.LOCKED,
+            "a valid key is needed",
+        ),
         (
             403,
             {"detail": "the scope is missing"},
@@ -149,5 +155,5 @@ async def test_a_target_that_is_not_there_or_a_foreman() -> None:
 
 
 def test_errors_are_in_the_words_of_the_system() -> None:
-    assert doctor.reason_of(TimeoutError()) == "no answer in time"
-    assert doctor.reason_of(aiohttp.ServerDisconnectedError()) == "Server disconnected"
+    assert reason_of(TimeoutError()) == "no answer in time"
+    assert reason_of(aiohttp.ServerDisconnectedError()) == "Server disconnected"

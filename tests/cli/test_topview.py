@@ -11,8 +11,8 @@ from tests.cli.seen import job, machine, seen
 ONE, TWO, THREE = (job(name)["id"] for name in "123")
 
 
-def view(*names: str, **more: int) -> View:
-    return View(seen(waiting=[job(name) for name in names]), **more)
+def view(*names: str, rows: int = 24) -> View:
+    return View(seen(waiting=[job(name) for name in names]), rows=rows)
 
 
 def screen(of: View) -> str:

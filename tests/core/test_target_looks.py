@@ -17,7 +17,7 @@ RIGHT = {
 }
 
 
-def served(container: bool = False, **changed: str) -> Server:
+def served(changed: dict[str, str], container: bool = False) -> Server:
     return Server({**RIGHT, **{f"OLLAMA_{name}": value for name, value in changed.items()}}, "me", container)
 
 
@@ -56,22 +56,22 @@ def test_whether_it_answers(more: dict[str, Any], level: Level, told: str) -> No
     ],
 )
 def test_what_it_was_started_with(changed: dict[str, str], level: Level, told: str) -> None:
-    assert seen(target_looks.settings, server=served(**changed)) == [level]
-    assert told in words(target_looks.settings, server=served(**changed))
+    assert seen(target_looks.settings, server=served(changed)) == [level]
+    assert told in words(target_looks.settings, server=served(changed))
 
 
 def test_a_container_must_listen_everywhere() -> None:
-    assert seen(target_looks.settings, server=served(container=True, HOST="0.0.0.0")) == [OK]
+    assert seen(target_looks.settings, server=served({"HOST": "0.0.0.0"}, container=True)) == [OK]
 
 
 def test_where_ollama_chooses_what_is_unloaded_more_models_are_right() -> None:
-    assert seen(target_looks.settings, server=served(MAX_LOADED_MODELS=""), swap="target") == [OK]
+    assert seen(target_looks.settings, server=served({"MAX_LOADED_MODELS": ""}), swap="target") == [OK]
 
 
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"target_here": False, "server": served()}, "on another machine"),
+        ({"target_here": False, "server": served({})}, "on another machine"),
         ({"server": None}, "perhaps a container"),
         ({"server": Server(None, "ollama")}, "belongs to ollama; sudo foreman doctor"),
         ({"server": Server(None, "root", container=True)}, "in a container; docker exec"),

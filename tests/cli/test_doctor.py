@@ -97,7 +97,7 @@ REALM = 'Bearer realm="foreman"'
         (503, {**HEALTH, "status": "storage"}, {}, Answer.FOREMAN, "storage"),
         (
             401,
-            {"detail": "a valid key is needed: so"},
+            {"detail": "a key is needed: so"},
             {"WWW_Authenticate": REALM},
             Answer.LOCKED,
             "a valid key is needed",

@@ -91,10 +91,11 @@ class Api:
                 yield response
 
     @asynccontextmanager
-    async def pull(self, body: Json) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def pull(self, body: Json, *, force: bool = False) -> AsyncIterator[aiohttp.ClientResponse]:
         """The progress of a pull as it comes; who leaves the block early has left the pull."""
+        headers = {"X-Foreman-Override": "gate"} if force else None
         with self._told():
-            async with self._session.post(self.url + "/api/pull", data=orjson.dumps(body)) as response:
+            async with self._session.post(self.url + "/api/pull", data=orjson.dumps(body), headers=headers) as response:
                 yield response
 
     @asynccontextmanager

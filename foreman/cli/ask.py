@@ -17,6 +17,7 @@ from foreman.cli.api import Api, Json, job_path
 from foreman.cli.client_flags import Ask
 from foreman.cli.pull import Pull
 from foreman.cli.status import look, screen
+from foreman.cli.submission import submission, zoned
 from foreman.cli.table import Cell, table
 from foreman.cli.terminal import Piece, paint, printable, screen_columns, wants_colour, writable
 from foreman.cli.top import top
@@ -89,7 +90,7 @@ async def _run(ask: Ask, url: str, key: str | None, output: Output, settings: Se
 
 
 async def _submit(ask: Ask, api: Api, output: Output) -> int:
-    job = await api.ask("POST", "/jobs", body=_submission(ask))
+    job = await api.ask("POST", "/jobs", body=await submission(ask, api))
     if not ask.wait:
         if ask.as_json:
             output.json(job)
@@ -101,51 +102,6 @@ async def _submit(ask: Ask, api: Api, output: Output) -> int:
     return _ended(await watch.run(), ask, output, quiet=True)
 
 
-def _submission(ask: Ask) -> Json:
-    """The body of POST /jobs. Raises ConfigError."""
-    if (ask.path is None) != (ask.body is None):
-        raise ConfigError("--path and --body belong together; see foreman submit --help")
-    if ask.path is not None and ask.body is not None:
-        if ask.model is not None:
-            raise ConfigError("with --path and --body the body names the model; leave MODEL and PROMPT out")
-        job: Json = {"path": ask.path, "body": _json_of(ask)}
-    else:
-        if ask.model is None:
-            raise ConfigError("name a MODEL and what to ask it, or --path and --body; see foreman submit --help")
-        prompt = " ".join(ask.prompt) or sys.stdin.read()
-        if not prompt.strip():
-            raise ConfigError("there is nothing to ask: give a PROMPT, or write it to standard input")
-        job = {"path": "/api/chat", "body": {"model": ask.model, "messages": [{"role": "user", "content": prompt}]}}
-    if ask.force:
-        job["override"] = "gate"
-    if ask.not_before is not None:
-        job["not_before"] = float(ask.not_before) if _is_number(ask.not_before) else _zoned(ask.not_before)
-    return job
-
-
-def _json_of(ask: Ask) -> object:
-    name = str(ask.body)
-    try:
-        text = sys.stdin.buffer.read() if name == "-" else open(name, "rb").read()  # noqa: SIM115
-        return orjson.loads(text)
-    except OSError as error:
-        raise ConfigError(f"the body {name} cannot be read: {error.strerror}") from error
-    except orjson.JSONDecodeError as error:
-        raise ConfigError(f"the body {name} is not JSON: {error.msg} at byte {error.pos}") from error
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).isdecimal() and text.isascii()
-
-
-def _zoned(text: str) -> str:
-    """A time on this machine's clock where it names no zone. Raises ConfigError."""
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC).isoformat()
-    except (ValueError, OverflowError):
-        raise ConfigError(f"{text!r} is no time such as 2026-01-31T22:00, and no number of seconds") from None
-
-
 async def _pull(ask: Ask, api: Api, output: Output) -> int:
     """Each model in turn, also after one that failed; the status is that of the first that did."""
     statuses = []
@@ -153,7 +109,7 @@ async def _pull(ask: Ask, api: Api, output: Output) -> int:
         lines = output.out if ask.as_json else None
         try:
             asked = PullRequest(model, ask.insecure)
-            statuses.append(await Pull(api, asked, output.talk, output.environ, lines).run())
+            statuses.append(await Pull(api, asked, output.talk, output.environ, lines, force=ask.force).run())
         except Refused as error:
             output.say(f"foreman: {printable(model)}: {printable(str(error))}")
             statuses.append(4)
@@ -163,7 +119,7 @@ async def _pull(ask: Ask, api: Api, output: Output) -> int:
 async def _list(ask: Ask, api: Api, output: Output) -> int:
     query = {**ask.filters}
     if "since" in query:
-        query["since"] = _zoned(query["since"])
+        query["since"] = zoned(query["since"])
     jobs: list[Json] = []
     while len(jobs) < ask.limit:
         page = await api.ask("GET", "/jobs", query={**query, "limit": str(min(PAGE, ask.limit - len(jobs)))})
@@ -224,6 +180,17 @@ async def _retry(ask: Ask, api: Api, output: Output) -> int:
         output.json(job)
     else:
         output.print(job["id"])
+    return 0
+
+
+async def _override(ask: Ask, api: Api, output: Output) -> int:
+    body = {"override": "gate"}
+    answers = [await api.ask("PUT", job_path(job) + "/override", body=body) for job in ask.jobs]
+    if ask.as_json:
+        output.json(answers[0] if len(answers) == 1 else answers)
+        return 0
+    for job in answers:
+        output.say(f"job {job['id']} overrides the gate")
     return 0
 
 
@@ -321,6 +288,7 @@ _COMMANDS: Final[dict[str, Callable[[Ask, Api, Output], Awaitable[int]]]] = {
     "jobs watch": _watch,
     "jobs cancel": _cancel,
     "jobs retry": _retry,
+    "jobs override": _override,
     "status": _status,
     "top": _top,
     "queue": _queue,

@@ -20,7 +20,7 @@ ASKING: Final = frozenset(
         "pause",
         "resume",
         "doctor",
-        *(f"jobs {word}" for word in ("list", "show", "watch", "cancel", "retry")),
+        *(f"jobs {word}" for word in ("list", "show", "watch", "cancel", "retry", "override")),
     )
 )
 
@@ -64,10 +64,11 @@ def add_commands(
 
     pull = command(commands, "pull", "pull", "fetch models, one after the other, while nothing else runs")
     pull.add_argument("models", nargs="+", metavar="MODEL")
+    pull.add_argument("--force", action="store_true", help="pull though the gate would hold it, or the disk gets full")
     pull.add_argument("--insecure", action="store_true", help="let the target fetch from a registry without TLS")
     _common(pull)
 
-    jobs = commands.add_parser("jobs", help="list, show, watch, cancel or retry jobs")
+    jobs = commands.add_parser("jobs", help="list, show, watch, cancel, retry jobs, or let them past the gate")
     kinds = jobs.add_subparsers(metavar="COMMAND", required=True, title="commands")
     listed = command(kinds, "list", "jobs list", "list the newest jobs")
     states = ", ".join(JobState)
@@ -82,9 +83,10 @@ def add_commands(
         ("watch", "follow a job to its end"),
         ("cancel", "cancel jobs, wherever they stand"),
         ("retry", "submit a failed or cancelled job's request again"),
+        ("override", "let jobs that wait already past the gate"),
     ):
         one = command(kinds, word, f"jobs {word}", summary)
-        one.add_argument("jobs", nargs="+" if word == "cancel" else 1, metavar="ID")
+        one.add_argument("jobs", nargs="+" if word in ("cancel", "override") else 1, metavar="ID")
         _common(one)
 
     _common(command(commands, "status", "status", "show how foreman is, what runs, what waits and why, on one screen"))

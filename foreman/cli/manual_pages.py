@@ -86,6 +86,7 @@ PAGES: Final = {
     "jobs watch": Page("", (("foreman jobs watch 01M7YSZZAGB5D9CV42KGVEG6KV", ""),), FOLLOWED),
     "jobs cancel": Page("", (("foreman jobs cancel 01M7YSZZAGB5D9CV42KGVEG6KV", ""),)),
     "jobs retry": Page("", (("foreman jobs retry 01M7YSZZAGB5D9CV42KGVEG6KV", "prints the id of the new job"),)),
+    "jobs override": Page("", (("foreman jobs override 01M7YSZZAGB5D9CV42KGVEG6KV", ""),)),
     "status": Page("", (("foreman status", "one screen"), ("foreman status --json", "all of it, for programs"))),
     "top": Page(
         "Keys: up and down choose a job, c cancels it after a question, p pauses and resumes the queue, q leaves.",

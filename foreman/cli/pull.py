@@ -29,10 +29,18 @@ class Pull:
     """One model. Progress goes to `talk`, or every line as it came to `lines` where that is given."""
 
     def __init__(
-        self, api: Api, asked: PullRequest, talk: TextIO, environ: Mapping[str, str], lines: TextIO | None = None
+        self,
+        api: Api,
+        asked: PullRequest,
+        talk: TextIO,
+        environ: Mapping[str, str],
+        lines: TextIO | None = None,
+        *,
+        force: bool = False,
     ) -> None:
         self._api = api
         self._asked = asked
+        self._force = force
         self._talk = talk
         self._lines = lines
         self._columns = screen_columns(talk)
@@ -41,6 +49,7 @@ class Pull:
         self._rate = pulltext.Rate()
         self._job = ""  # its id, once foreman has told it
         self._shown = ""
+        self._place: object = None
         self._steps = pulltext.Steps()
         self._began = time.monotonic()
 
@@ -101,7 +110,7 @@ class Pull:
         """Ask for the model and read what comes; None where it broke off and goes on."""
         self._progress = Progress()
         body = {"model": self._asked.model, "insecure": self._asked.insecure}
-        async with self._api.pull(body) as response:
+        async with self._api.pull(body, force=self._force) as response:
             self._job = response.headers.get("X-Foreman-Job", self._job)
             if response.status >= 400:
                 error = response.headers.get("X-Foreman-Error")
@@ -175,7 +184,8 @@ class Pull:
         name, *line = pulltext.place_line(self._asked.model, job, time.monotonic() - self._began)
         if self._columns is not None:
             self._rewrite([name, *line])
-        else:
+        elif jobtext.standing(job) != self._place:
+            self._place = jobtext.standing(job)
             self._note(f"{name.text}: {''.join(piece.text for piece in line[1:-1])}")
 
     def _end(self, status: int) -> None:

@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 
 from foreman.cli.api import Api, Json
-from foreman.cli.jobtext import FINISHED, Heard, name_of, progress
+from foreman.cli.jobtext import FINISHED, Heard, name_of, progress, standing
 from foreman.cli.pulltext import Rate, Steps, bar_line
 from foreman.cli.terminal import clipped, harmless, paint, screen_columns, wants_colour, writable
 from foreman.core.errors import NotReached, Refused
@@ -49,6 +49,7 @@ class Watch:
         self._upkeep, self._rate, self._steps = Progress(), Rate(), Steps()
         self._attempt = ""
         self._shown = ""
+        self._told: object = None  # of where it stands in the line
         self._live = self._columns is not None
         self._spoken = False  # a part of the answer is on the screen
         self._ended = False
@@ -155,8 +156,8 @@ class Watch:
         text = "".join(piece.text for piece in line[:-1]) if job["state"] not in FINISHED else paint(line, False)
         if job["state"] == "working":
             text = "".join(piece.text for piece in line[:3])
-        if text != self._shown:
-            self._shown = text
+        if text != self._shown and not (job["state"] == "queued" and standing(job) == self._told):
+            self._shown, self._told = text, standing(job)
             self._write(text + "\n")
 
     def _show_upkeep(self, name: str) -> None:

@@ -15,7 +15,7 @@ from foreman.core.units import read_list
 # What a command may stand behind. A word that begins with these is one too: `python3.12`.
 _INTERPRETERS: Final = ("python", "node", "bun", "deno", "ruby", "perl", "bash", "zsh", "sh", "env", "uv", "nohup")
 _PATTERN: Final = re.compile(r"[\w.+@-]+(?: +[\w.+@:/-]+)*")
-_SHOWN: Final = 60
+_SHOWN: Final = 120
 
 # How a target's own processes are called: the server, and what it starts to run a model.
 TARGET: Final = ("ollama serve", "ollama runner", "llama-server", "ollama_llama_server")

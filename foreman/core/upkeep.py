@@ -5,14 +5,18 @@ no model name can. It is everybody's: who asks for the same joins it. Its answer
 a further attempt may follow those of one that broke off.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Final
 
 from foreman.core import names
 from foreman.core.body import field_name
+from foreman.core.errors import InvalidModelName
 from foreman.core.job import LoadKey
 from foreman.core.jsonscan import NotJSON, members
 from foreman.core.jsonvalue import scalar
+from foreman.core.programs import matches
 
 PULL: Final = "/api/pull"
 CREATE: Final = "/api/create"
@@ -52,6 +56,23 @@ def work_of(model: str) -> Work | None:
 def subject(model: str) -> str:
     """The model that such a job fetches or makes (canonical)."""
     return model.partition(" ")[2]
+
+
+def typed(line: str) -> frozenset[str]:
+    """The jobs, as they are called, that a command line may be waiting for; empty where it is no such client."""
+    words = line.split()
+    for work, client in zip(Work, CLIENTS, strict=True):
+        if matches(client, words) and work in words:
+            return frozenset(_called(work, words[words.index(work) + 1 :]))
+    return frozenset()
+
+
+def _called(work: Work, words: Iterable[str]) -> Iterator[str]:
+    """What a flag says is no model, but cannot be told from one."""
+    for word in words:
+        with suppress(InvalidModelName):
+            if not word.startswith("-"):
+                yield load_key(work, word).model
 
 
 def fields(body: bytes, kinds: dict[str, type[str] | type[bool]]) -> dict[str, Any] | None:

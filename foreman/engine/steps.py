@@ -331,16 +331,8 @@ def recover(db: sqlite3.Connection, owner: str, now: int, drop_attached: bool) -
     return in_flight
 
 
-def keep(db: sqlite3.Connection, id_: str, kept: bool) -> bool:
-    return db.execute(sql.KEEP, {"id": id_, "kept": kept}).rowcount > 0
-
-
 def forget(db: sqlite3.Connection, id_: str) -> bool:
     return db.execute(sql.FORGET_ONE, (id_,)).rowcount > 0
-
-
-def detach(db: sqlite3.Connection, id_: str) -> bool:
-    return db.execute(sql.DETACH, (id_,)).rowcount > 0
 
 
 def set_paused(db: sqlite3.Connection, paused: bool, at: int) -> None:

@@ -63,7 +63,8 @@ class Upkeep:
         if self._room is None:
             return
         to_come = self._progress.to_come if self.work is Work.PULL else 0
-        short = shortage(subject(self._live.model), to_come, self._room)
+        forced = self._live.override is not None
+        short = shortage(subject(self._live.model), to_come, self._room, forced=forced)
         if short is not None and (sure or self._short):
             raise NoRoom(short)
         self._short = short is not None

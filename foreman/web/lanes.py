@@ -6,7 +6,7 @@ from foreman.core.lanes import Heads, Lane, wait
 from foreman.engine.engine import Engine
 from foreman.engine.forecast import Outlook
 from foreman.engine.live import Live
-from foreman.web.jobview import held_up
+from foreman.web.reasons import REMOTE_FULL, REMOTE_PAUSED, held_up
 
 
 def lanes_view(
@@ -32,7 +32,15 @@ def lanes_view(
 
 def _waits_for(engine: Engine, lane: Lane, heads: Heads, *, stuck: bool) -> str | None:
     """Why the next job of the lane does not run; None where none is ready, or it is about to."""
-    if lane not in heads:
-        return held_up(engine) or "held" if stuck else None
-    lanes = engine.jobs.lanes
-    return held_up(engine, apart=True) or wait(lane, lanes.taken, heads, lanes.slots)
+    word = held_up(engine, apart=lane in heads)
+    if lane in heads:
+        lanes = engine.jobs.lanes
+        return word or wait(lane, lanes.taken, heads, lanes.slots)
+    if not stuck:
+        return None
+    if lane is Lane.REMOTE and word != "paused":
+        if any(upstream.pause for upstream in engine.upstreams):
+            return REMOTE_PAUSED
+        if any(upstream.full for upstream in engine.upstreams):
+            return REMOTE_FULL
+    return word or "held"

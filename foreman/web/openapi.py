@@ -244,6 +244,21 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             *WRITES,
         ),
     },
+    "/jobs/{id}/override": {
+        "parameters": [_JOB_ID],
+        "put": _operation(
+            "override_job",
+            "Have a job that waits pass the gate",
+            {200: _json(ref("JobPage"), "it is neither held nor refused")},
+            400,
+            404,
+            408,
+            409,
+            413,
+            *WRITES,
+            requestBody={"required": True, "content": {"application/json": {"schema": ref("Override")}}},
+        ),
+    },
     "/jobs/{id}/response": {"parameters": [_JOB_ID], "get": _READING},
     "/queue": {
         "get": _operation(
@@ -313,6 +328,20 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             "show_forecasts",
             "What was expected of past loads and what they took, the newest first",
             {200: _json(ref("Forecasts"), "past loads")},
+        )
+    },
+    "/machine/reloads": {
+        "get": _operation(
+            "show_reloads",
+            "The loads of models since the start: how many were paid and avoided, and who caused the newest ones",
+            {200: _json(ref("Reloads"), "the ledger")},
+        )
+    },
+    "/metrics": {
+        "get": _operation(
+            "show_metrics",
+            "What is counted and what is now, for Prometheus",
+            {200: {"description": "metrics as text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
         )
     },
     "/events": {

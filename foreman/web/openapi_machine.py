@@ -4,8 +4,10 @@ from typing import Final
 
 from foreman.core.gate import Cause
 from foreman.core.lanes import Lane, Wait
+from foreman.core.reload import Reason
 from foreman.core.submission import GATE
 from foreman.web.openapi_shapes import COUNT, ID, NUMBER, SWITCH, TEXT, TIME, Schema, array, or_null, record, ref, words
+from foreman.web.reasons import WORDS
 
 _SIZE: Final[Schema] = {**COUNT, "description": "bytes"}
 OVERRIDE: Final[Schema] = {"const": GATE, "description": "it is neither held nor refused"}
@@ -56,6 +58,38 @@ _FORECAST: Final = record(
         "context_length": or_null(COUNT),
     }
 )
+_LOAD_OPTION: Final = or_null({"type": ["integer", "boolean"]})
+_RELOAD: Final = record(
+    {
+        "at": or_null(TIME),
+        "model": TEXT,
+        "load_key": TEXT,
+        "reason": words(Reason, "why it was needed"),
+        "evicted": array(TEXT, description="the models that had to go first"),
+        "options": {
+            "type": "object",
+            "description": "the load options that differ from what was in memory",
+            "additionalProperties": record({"was": _LOAD_OPTION, "wanted": _LOAD_OPTION}),
+        },
+        "client": {**TEXT, "description": "who caused it"},
+        "job": ID,
+        "seconds": NUMBER,
+        "loaded": {**SWITCH, "description": "false where it failed or was given up"},
+    }
+)
+_RELOADS: Final = record(
+    {
+        "since": or_null(TIME),
+        "paid": record({"count": COUNT, "minutes": NUMBER, "failed": COUNT}),
+        "avoided": or_null(
+            record(
+                {"count": {"type": "integer"}, "minutes": or_null(NUMBER)},
+                description="what the order of arrival would have cost beyond that; below zero where it was cheaper",
+            )
+        ),
+        "reloads": array(_RELOAD, description="the newest first"),
+    }
+)
 
 
 def lanes(running: Schema, **more: Schema) -> Schema:
@@ -65,7 +99,7 @@ def lanes(running: Schema, **more: Schema) -> Schema:
             "slots": {"type": "integer", "minimum": 1},
             "running": array(running, description="the one that was begun first in front"),
             "queued": COUNT,
-            "waits_for": or_null(words((*Wait, "held", "paused", "target_down"), "why the next one does not run")),
+            "waits_for": or_null(words((*Wait, *WORDS), "why the next one does not run")),
             **more,
         }
     )
@@ -93,5 +127,6 @@ MACHINE_SCHEMAS: Final[dict[str, Schema]] = {
             "next": or_null(_NEXT),
         }
     ),
+    "Reloads": _RELOADS,
     "Forecasts": record({"forecasts": array(_FORECAST)}),
 }

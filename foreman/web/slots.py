@@ -16,6 +16,7 @@ from foreman.core.lanes import Lane
 from foreman.core.ollama import late_error
 from foreman.core.padding import pad
 from foreman.core.submission import Submission
+from foreman.core.trace import carried
 from foreman.engine.relay import Reader
 from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
@@ -38,7 +39,7 @@ async def asked(request: web.Request) -> web.StreamResponse:
     body = await read_body(request, BODY_BYTES)
     wanted = slots.read(body)
     client = client_of(request.headers, request.remote)
-    payload, lane = Payload(slots.PATH, (), wanted.body), wanted.lane
+    payload, lane = Payload(slots.PATH, carried(request.headers.items()), wanted.body), wanted.lane
     submission = Submission(payload, wanted.key, client, lane=lane, override=wanted.override)
     submission = repeatable(overriding(submission, request.headers), request.headers, body)
     ticket = await engine.submit(submission)

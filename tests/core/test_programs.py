@@ -94,5 +94,5 @@ def test_processor_time_is_what_was_used_since() -> None:
 
 def test_a_command_is_shown_on_one_short_line() -> None:
     assert shown(["/usr/bin/ollama", "pull", "a\x1b[2J\nb"]) == "ollama pull a?[2J?b"
-    assert len(shown(["x" * 200])) == 60
+    assert len(shown(["x" * 200])) == 120
     assert shown([]) == ""

@@ -45,3 +45,22 @@ def test_every_work_has_its_words_elsewhere(work: Work) -> None:
     assert (Kind(work).value, Reason(work).value) == (work.value, work.value)
     assert f"/api/{work}" in upkeep.PATHS
     assert f"ollama {work}" in upkeep.CLIENTS
+
+
+@pytest.mark.parametrize(
+    ("line", "jobs"),
+    [
+        ("ollama pull phi4", ["pull phi4:latest"]),
+        ("/usr/local/bin/ollama pull --insecure library/phi4:14b", ["pull phi4:14b"]),
+        ("ollama pull phi4 --insecure", ["pull phi4:latest"]),
+        ("ollama pull hf.co/bartowski/Llama-3.2-3B-GGUF:Q4_K_M", ["pull hf.co/bartowski/llama-3.2-3b-gguf:q4_k_m"]),
+        ("ollama create mine -f ./Modelfile", ["create mine:latest"]),
+        ("ollama pull", []),
+        ("ollama pull ../x", []),
+        ("OLLAMA PULL phi4", []),
+        ("ollama run phi4", []),
+        ("grep ollama pull phi4", []),
+    ],
+)  # fmt: skip
+def test_what_a_typed_command_may_wait_for(line: str, jobs: list[str]) -> None:
+    assert upkeep.typed(line) == set(jobs)

@@ -15,7 +15,8 @@ from tests.e2e.own import GENERATE, call, handed, prompt, state_of
 from tests.e2e.process import PATIENCE, Foreman, serving
 from tests.e2e.puppet import serving_on
 from tests.e2e.test_cli import run
-from tests.e2e.test_run import ended, ran, started, until
+from tests.e2e.test_run import ended, ran, started
+from tests.polling import until
 
 # More than any disk has, so this machine must always hold.
 NO_DISK = {"gate": "auto", "disk_reserve": "1024TiB", "max_load_per_core": 1000, "foreign_processes": ""}
@@ -76,6 +77,54 @@ async def test_a_held_job_outlives_a_kill_and_runs_where_there_is_room(tmp_path:
         async with serving(stub.url, tmp_path / "foreman.db", **{**NO_DISK, "disk_reserve": 0}) as foreman:
             await foreman.settled(job)
             assert await state_of(foreman, job) == "done"
+
+
+async def test_a_job_that_is_held_is_let_past_while_it_waits(tmp_path: Path) -> None:
+    async with both(tmp_path, **NO_DISK) as (stub, foreman):
+        held = await handed(foreman, prompt("held", "qwen3:8b"))
+        await shown(foreman, held, "held")
+        route = f"/jobs/{held}/override"
+        for body, words in (
+            ({"override": "disk"}, "override must be gate"),
+            ({}, "override must be gate"),
+            ({"gate": True}, "gate is unknown"),
+            ([], "must be an object"),
+        ):
+            status, told, _ = await call(foreman, "PUT", route, body)
+            assert (status, words in told["detail"]) == (400, True), told
+        assert (await call(foreman, "PUT", f"/jobs/{'0' * 26}/override", {"override": "gate"}))[0] == 404
+        status, told, _ = await call(foreman, "PUT", route, {"override": "gate"})
+        assert (status, told["override"]) == (200, "gate")
+        await foreman.settled(held)
+        assert await state_of(foreman, held) == "done"
+        assert (await call(foreman, "PUT", route, {"override": "gate"}))[0] == 409
+        assert [load.name for load in stub.ledger.loads] == ["qwen3:8b"]
+
+
+async def test_the_command_line_lets_jobs_past(tmp_path: Path) -> None:
+    async with both(tmp_path, **NO_DISK) as (_, foreman):
+        ids = [(await run(foreman, tmp_path, "submit", model, "why")).out.strip() for model in ("llama3", "qwen3:8b")]
+        for job in ids:
+            await shown(foreman, job, "held")
+        let = await run(foreman, tmp_path, "jobs", "override", *ids)
+        assert (let.status, let.out) == (0, "")
+        assert let.talk == "".join(f"job {job} overrides the gate\n" for job in ids)
+        for job in ids:
+            await foreman.settled(job)
+        again = await run(foreman, tmp_path, "jobs", "override", ids[0])
+        assert (again.status, again.out) == (4, "")
+        assert "is done: only a job that waits" in again.talk
+
+
+async def test_a_pull_is_forced_past_what_holds_it(tmp_path: Path) -> None:
+    # This very test is heavy work of others.
+    async with both(tmp_path, **{**NO_DISK, "disk_reserve": 1, "foreign_processes": "pytest"}) as (stub, foreman):
+        waits = await handed(foreman, {"model": "phi4:mini"}, "/api/pull")
+        await shown(foreman, waits, "held")
+        forced = await run(foreman, tmp_path, "pull", "--force", "phi4:mini")
+        assert forced.status == 0, forced.talk
+        assert await state_of(foreman, waits) == "done"
+        assert len(stub.ledger.on("/api/pull")) == 1
 
 
 async def test_what_can_never_fit_fails_at_once_with_the_numbers(tmp_path: Path) -> None:

@@ -26,7 +26,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SKY = [{"role": "user", "content": "Why is the sky blue?"}]
 NDJSON, SSE, WHOLE = "application/x-ndjson", "text/event-stream", "application/json"
 QUICK: dict[str, Any] = {"hold_seconds": 0.1, "heartbeat_seconds": 0.05, "max_attempts": 1}
-COMMENT = re.compile(rb": foreman job=(\w+) state=(\w+) model=(\S+)(?: position=(\d+) reason=(\w+))?( expected.*)?\n\n")
+COMMENT = re.compile(
+    rb": foreman job=(\w+) state=(\w+) model=(\S+)(?: position=(\d+) reason=(\w+))?"
+    rb"( expected_start=[^:]*)?(?:: .*)?\n\n"
+)
 
 ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "chat": ("/api/chat", {"messages": SKY}, NDJSON),

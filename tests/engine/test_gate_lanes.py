@@ -11,6 +11,7 @@ from foreman.core.gate import Cause, Hold
 from foreman.core.job import JobState, Mode
 from foreman.core.lanes import Lane
 from foreman.core.submission import Submission
+from foreman.core.upkeep import PULL
 from foreman.engine import machine
 from foreman.engine.live import Live
 from foreman.testing import Script, StubOllama
@@ -226,3 +227,26 @@ async def test_a_reading_that_is_missing_holds_a_pull_and_lets_inference_and_com
     fake.becomes(foreign=())
     look_again(work)
     assert await answer(ticket)
+
+
+async def test_a_load_is_not_held_by_a_client_who_waits_for_a_pull_of_foreman(work: Running, fake: FakeMachine) -> None:
+    """The client's command runs from before the load until after its pull, which stands behind the load."""
+    (first,) = await work.lined_up("first")
+    swap = await sent(work, "swap", "qwen3:8b")
+    ticket = await work.engine.submit(pull())
+    fake.becomes(foreign=("ollama pull phi4:14b",))
+    assert (await work.engine.gate.machine.readings()).foreign == ()
+    work.stub.script(PULL, Script(hold=1))
+    work.stub.release(GENERATE)
+    await ended(swap)
+    assert ticket.live is not None
+    await work.stub.ledger.held()
+    assert [load.name for load in work.stub.ledger.loads] == ["llama3:latest", "qwen3:8b"]
+    assert (await work.engine.gate.machine.readings()).foreign == ()
+    work.stub.release(PULL)
+    assert await answer(ticket)
+    await ended(ticket.live)
+    assert await answer(first)
+    # A command that goes on is somebody else's.
+    assert (await work.engine.gate.machine.readings()).foreign == ("ollama pull phi4:14b",)
+    await work.settled()

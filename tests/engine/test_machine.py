@@ -41,6 +41,15 @@ async def test_one_look_serves_all_who_ask_for_some_seconds() -> None:
     assert fake.reads == 2
 
 
+async def test_a_program_that_waits_for_foreman_is_no_work_of_others() -> None:
+    machine = Machine(FakeMachine(foreign=("ollama pull a", "ollama pull b")), HandClock())
+    machine.known = lambda line: line.endswith("a")
+    for _ in range(2):
+        assert (await machine.readings()).foreign == ("ollama pull b",)
+    machine.known = lambda _: False
+    assert (await machine.readings()).foreign == ("ollama pull a", "ollama pull b")
+
+
 async def test_a_slow_look_holds_up_nobody_and_is_shared() -> None:
     slow = Slow()
     machine = Machine(slow, HandClock())

@@ -26,11 +26,13 @@ GB = 10**9
 SIZE = 8_400_000_000  # what the stub makes of 14b
 
 
-def pull(model: str = "phi4:14b", client: str = "me", mode: Mode = Mode.ATTACHED) -> Submission:
+def pull(
+    model: str = "phi4:14b", client: str = "me", mode: Mode = Mode.ATTACHED, override: str | None = None
+) -> Submission:
     wanted = PullRequest(model)
     payload = Payload(PULL, (("content-type", "application/json"),), wanted.body)
     request = request_hash(PULL, str(wanted.key).encode())
-    return Submission(payload, wanted.key, client, mode, hash=request, again=True)
+    return Submission(payload, wanted.key, client, mode, hash=request, again=True, override=override)
 
 
 def create(client: str = "me", **fields: object) -> Submission:
@@ -356,3 +358,15 @@ async def test_nothing_is_loaded_or_forgotten_for_upkeep(work: Running, wanted: 
     await work.rests()
     assert (work.stub.ledger.loads, work.engine._worker.hot()) == (loads, hot)
     await work.settled()
+
+
+async def test_one_that_is_forced_leaves_no_reserve_but_stops_where_it_cannot_fit(
+    stub: StubOllama, tmp_path: Path, with_disk: Callable[[Disk], None]
+) -> None:
+    disk = Disk(9 * GB)
+    with_disk(disk)
+    async with running(stub, tmp_path / "foreman.db") as work:
+        assert b"success" in await answer(await work.engine.submit(pull(override="gate")))
+        words = await refused(await work.engine.submit(pull("phi4:70b", override="gate")))
+        assert "have yet to come; 9 GB are free in /models, " in words
+        await work.settled()

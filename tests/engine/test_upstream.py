@@ -176,7 +176,7 @@ def test_those_of_a_full_or_paused_one_and_of_a_target_that_is_down_are_not() ->
     clock, one, other, both = two()
     one.running = 2
     assert set(both.open_keys(QUEUED, target=True) or ()) == {"@two/a", "@gone/a", "gpt-oss:120b-cloud"}
-    other.throttle.slow_down(clock.now, clock.now, 5.0)
+    other.throttle.slow_down(clock.now, clock.now, 5.0, "status_429")
     assert set(both.open_keys((*QUEUED, "slot sweep"), target=False) or ()) == {"@gone/a", "slot sweep"}
     assert Upstreams().open_keys((*QUEUED, "slot sweep"), target=False) is not None
     assert both.opens_in() == 5.0

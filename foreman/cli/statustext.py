@@ -21,6 +21,8 @@ LANE_WAITS: Final = {
     "slot": " for a free slot",
     "local_lane": " for the local lane",
     "remote_lane": " for the remote lane",
+    "remote_paused": " for their remote",
+    "remote_full": " for a slot of their remote",
     "held": ": the gate holds them",
     "paused": ": the queue is paused",
     "target_down": ": the target is down",

@@ -16,7 +16,7 @@ def job(name: str, state: str = "queued", **more: Any) -> dict[str, Any]:
     return {
         "id": f"01M7YSZZAGB5D9CV42KGVE{name:0>4}", "state": state, "lane": "local", "model": "llama3:latest",
         "label": None, "client": CLIENT, "created_at": BEFORE, "position": 1, "reason": "swap", "hold": None,
-        "expected_start": None, "not_before": None, "stats": None, **more,
+        "expected_start": None, "why": None, "slowdown": None, "not_before": None, "stats": None, **more,
     }  # fmt: skip
 
 

@@ -100,7 +100,7 @@ REALM = 'Bearer realm="foreman"'
             {"detail": "a key is needed: so"},
             {"WWW_Authenticate": REALM},
             Answer.LOCKED,
-            "a valid key is needed",
+            "a key is needed",
         ),
         (
             403,

@@ -71,8 +71,16 @@ def test_without_a_terminal_nothing_is_cut() -> None:
 
 
 def test_what_has_its_time_says_when() -> None:
-    lines = shown(seen(delayed=[job("D", not_before=LATER)]), columns=None)
+    lines = shown(seen(delayed=[job("D", reason="delayed", not_before=LATER)]), columns=None)
     assert [line.split()[-5:-2] for line in lines if "its time" in line] == [["time", "1h00m", "30s"]]
+
+
+def test_why_a_job_waits_is_a_word_for_the_gate_tells_the_rest() -> None:
+    held = job("H", reason="held", why="it needs 40 GB, and 20 GB are free", hold={"cause": "memory"})
+    slowed = job("S", reason="remote_paused", why="429", slowdown={"until": LATER})
+    lines = "\n".join(shown(seen(waiting=[held], delayed=[slowed])))
+    assert "llama3:latest  is held               -" in lines
+    assert "llama3:latest  waits for its remote  1h00m" in lines
 
 
 @given(st.integers(20, 120), st.integers(1, 60), st.integers(0, 15), st.text(min_size=1, max_size=60))

@@ -97,8 +97,10 @@ def brief_rows(queue: Json, now: datetime) -> list[Sequence[Cell]]:
     """The same where little room is: a word for the reason, and for who has their time how long that is."""
     running = [job for lane in queue["lanes"].values() for job in lane["running"]]
     rows = [_brief_row("now", job, state_piece(job["state"]), "-", now) for job in running]
-    for job in queue["waiting"]:
-        rows.append(_brief_row(str(job["position"]), job, _few_words(job), duration(job["expected_start"]), now))
+    rows += [
+        _brief_row(str(job["position"]), job, _few_words(job), duration(job["expected_start"]), now)
+        for job in queue["waiting"]
+    ]
     for job in queue["delayed"]:
         at = moment((job.get("slowdown") or {}).get("until") or job["not_before"])
         left = None if at is None else (at - now).total_seconds()

@@ -3,6 +3,7 @@
 Every failure is one of two: foreman does not answer (`NotReached`), or it says no in its own words (`Refused`).
 """
 
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Self
@@ -61,6 +62,13 @@ class Api:
         answer: Json = orjson.loads(text) if text else {}
         return answer
 
+    async def answer(self, path: str, seconds: float) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body as they come, whoever answers there. Raises NotReached."""
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        with self._told():
+            async with self._session.get(self.url + path, timeout=timeout, allow_redirects=False) as response:
+                return response.status, response.headers, await response.read()
+
     async def job(self, job_id: str) -> Json:
         return await self.ask("GET", job_path(job_id))
 
@@ -106,8 +114,15 @@ class Api:
         try:
             yield
         except (aiohttp.ClientError, OSError, orjson.JSONDecodeError) as error:
-            reason = getattr(getattr(error, "os_error", None), "strerror", None) or str(error) or type(error).__name__
-            raise NotReached(f"foreman does not answer at {self.url} ({reason})") from error
+            raise NotReached(f"foreman does not answer at {self.url} ({reason_of(error)})") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Why there is no answer, in the words of the system."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    number = getattr(getattr(error, "os_error", None), "errno", None)
+    return os.strerror(number) if isinstance(number, int) and number > 0 else str(error) or type(error).__name__
 
 
 def job_path(job_id: str) -> str:

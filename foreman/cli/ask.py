@@ -1,7 +1,9 @@
 """The commands that ask a running foreman. What was asked for goes to stdout, talk to stderr."""
 
 import asyncio
+import importlib
 import os
+import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +16,6 @@ import orjson
 from foreman.cli import forecasttext, jobtext
 from foreman.cli.api import Api, Json, job_path
 from foreman.cli.client_flags import Ask
-from foreman.cli.doctor import as_json, examine, lines
 from foreman.cli.pull import Pull
 from foreman.cli.status import look, screen
 from foreman.cli.submission import submission, zoned
@@ -24,7 +25,6 @@ from foreman.cli.top import top
 from foreman.cli.watch import Watch, exit_status
 from foreman.config import URL_ENV, Configured
 from foreman.core.addresses import Address
-from foreman.core.diagnosis import Level
 from foreman.core.errors import ConfigError, Refused
 from foreman.core.pulls import PullRequest
 from foreman.keyfile import local_key_file, read_api_key
@@ -69,6 +69,8 @@ class Output:
 def run(ask: Ask, configured: Configured, environ: Mapping[str, str] = os.environ) -> int:
     """Do what a command asks and return the exit status. Raises NotReached, Refused and ConfigError."""
     output = Output(sys.stdout, sys.stderr, environ)
+    if ask.command == "doctor":
+        importlib.import_module("foreman.cli.doctor")  # only here, and where it keeps no loop waiting
     return asyncio.run(_run(ask, *address(ask.url, configured, environ), output, configured.settings))
 
 
@@ -208,7 +210,9 @@ async def _status(ask: Ask, api: Api, output: Output) -> int:
         output.json(seen.as_json())
         return 0
     colour = wants_colour(output.out, output.environ)
-    for line in screen(seen, columns=screen_columns(output.out), colour=colour):
+    size = shutil.get_terminal_size() if output.out.isatty() else None
+    columns, rows = (None, None) if size is None else size
+    for line in screen(seen, columns=columns, lines=rows, colour=colour):
         output.print(line)
     return 0
 
@@ -261,6 +265,9 @@ async def _resume(ask: Ask, api: Api, output: Output) -> int:
 
 
 async def _doctor(ask: Ask, api: Api, output: Output, settings: Settings) -> int:
+    from foreman.cli.doctor import as_json, examine, lines
+    from foreman.core.findings import Level
+
     found = await examine(settings, api, output.environ)
     if ask.as_json:
         output.json(as_json(found))

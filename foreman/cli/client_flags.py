@@ -24,16 +24,6 @@ ASKING: Final = frozenset(
     )
 )
 
-EXIT_STATUSES: Final = """\
-exit status:
-  0  it went well; a job that was followed is done
-  1  a job that was followed failed
-  2  the command line is wrong
-  3  no foreman answers
-  4  foreman refused: no such job, already finished, queue full, wrong key
-  5  a job that was followed was cancelled
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -62,7 +52,7 @@ def add_commands(
     command: Callable[["argparse._SubParsersAction[Parser]", str, str, str], argparse.ArgumentParser],
 ) -> None:
     """Add them to the parser; `command(commands, word, name, summary)` makes one."""
-    submit = command(commands, "submit", "submit", "hand a job over and come back for it later")
+    submit = command(commands, "submit", "submit", "hand a job over, and come back for its answer later")
     submit.add_argument("model", nargs="?", metavar="MODEL", help="the model to ask")
     submit.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask; from standard input where left out")
     submit.add_argument("--path", metavar="PATH", help="send a body of your own to this route, such as /api/chat")
@@ -72,15 +62,15 @@ def add_commands(
     submit.add_argument("--force", action="store_true", help="load the model though the gate would hold it")
     _common(submit)
 
-    pull = command(commands, "pull", "pull", "fetch models, one after the other, when nothing else runs")
+    pull = command(commands, "pull", "pull", "fetch models, one after the other, while nothing else runs")
     pull.add_argument("models", nargs="+", metavar="MODEL")
     pull.add_argument("--force", action="store_true", help="pull though the gate would hold it, or the disk gets full")
     pull.add_argument("--insecure", action="store_true", help="let the target fetch from a registry without TLS")
     _common(pull)
 
-    jobs = commands.add_parser("jobs", help="look at jobs, follow, cancel and retry them, let them past the gate")
+    jobs = commands.add_parser("jobs", help="list, show, watch, cancel, retry jobs, or let them past the gate")
     kinds = jobs.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    listed = command(kinds, "list", "jobs list", "the newest jobs")
+    listed = command(kinds, "list", "jobs list", "list the newest jobs")
     states = ", ".join(JobState)
     listed.add_argument("--state", metavar="STATE", help=f"one or more of {states}; separated by commas")
     listed.add_argument("--model", metavar="NAME", dest="of_model")
@@ -89,7 +79,7 @@ def add_commands(
     listed.add_argument("--limit", type=_count, default=20, metavar="N", help="at most so many (default: 20)")
     _common(listed)
     for word, summary in (
-        ("show", "everything that is known of a job"),
+        ("show", "show everything that is known of a job"),
         ("watch", "follow a job to its end"),
         ("cancel", "cancel jobs, wherever they stand"),
         ("retry", "submit a failed or cancelled job's request again"),
@@ -99,17 +89,17 @@ def add_commands(
         one.add_argument("jobs", nargs="+" if word in ("cancel", "override") else 1, metavar="ID")
         _common(one)
 
-    _common(command(commands, "status", "status", "how foreman is, what runs and waits, what the machine has left"))
-    _common(command(commands, "top", "top", "the same, live, with keys to cancel, pause and resume"))
+    _common(command(commands, "status", "status", "show how foreman is, what runs, what waits and why, on one screen"))
+    _common(command(commands, "top", "top", "show the same live, with keys to cancel, pause and resume"))
 
     for word, summary in (
-        ("queue", "what runs, and what waits in the order in which it will run"),
-        ("pause", "begin no further job until `foreman resume`; the running one ends as always"),
-        ("resume", "go on after a pause"),
+        ("queue", "list what runs, and what waits in the order in which it will run"),
+        ("pause", "begin no further job; the running one ends as always"),
+        ("resume", "go on after a pause, with the job that is next"),
     ):
         _common(command(commands, word, word, summary))
 
-    doctor = command(commands, "doctor", "doctor", "what is wrong around foreman, and what to do about it")
+    doctor = command(commands, "doctor", "doctor", "find what is wrong around foreman, and say what to do about it")
     doctor.add_argument(
         "--forecast", action="store_true", help="instead: what was expected of past loads, and what they took"
     )
@@ -132,8 +122,6 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--api-key-file", default=argparse.SUPPRESS, metavar="FILE", help="the key that foreman asks for"
     )
-    parser.epilog = EXIT_STATUSES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 def _count(text: str) -> int:

@@ -6,72 +6,81 @@ It changes nothing, and asks the target only for what clients ask all day.
 import asyncio
 import os
 import resource
-import socket
+import shutil
 import sqlite3
 import stat
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
-import psutil  # type: ignore[import-untyped]
 
-from foreman.cli.api import Api, Json
+from foreman.cli.api import Api, Json, reason_of
 from foreman.cli.serve import loop_factory
 from foreman.cli.terminal import Line, Piece, printable
 from foreman.core.addresses import Address
-from foreman.core.diagnosis import Facts, Finding, Level, findings
+from foreman.core.diagnosis import findings
 from foreman.core.errors import NotReached, Refused
+from foreman.core.findings import Answer, Facts, Finding, Level, Loaded
 from foreman.engine.disk import models_folder
+from foreman.engine.neighbours import ollama_server, strangers
 from foreman.settings import Settings
 
 ASK_SECONDS: Final = 5.0
 # Where the words of a finding begin.
-INDENT: Final = 22
+INDENT: Final = 19
 MARKS: Final = {Level.OK: Piece("ok", "good"), Level.NOTE: Piece("note", "loading"), Level.BAD: Piece("BAD", "bad")}
-# What the process of an Ollama server is called.
-SERVER: Final = ("ollama", "serve")
-T = TypeVar("T")
 
 
 async def examine(settings: Settings, api: Api, environ: Mapping[str, str]) -> list[Finding]:
     """All findings of this machine, this foreman and its target."""
-    health, machine = await _asked(api, "/health"), await _asked(api, "/machine")
+    told = await _told_by_foreman(api)
+    health, machine = told.pop("report", {}), told.pop("machine", {})
+    own = _address(api.url)
+    here = own.loopback or api.url == settings.listen.url
     # The one that runs may have been told of another than this command.
-    url = settings.target if health is None or "target" not in health else health["target"]["url"]
-    at = urlsplit(url)
-    here = Address(at.hostname or "", at.port or 0).loopback
-    folder = models_folder(environ) if here else settings.db.parent
-    port = at.port or (443 if at.scheme == "https" else 80)
+    url = health.get("target", {}).get("url") or settings.target
+    at = _address(url)
+    looked = await asyncio.to_thread(_looked, settings, environ, at, own) if here else {}
     facts = Facts(
-        sqlite=sqlite3.sqlite_version_info,
-        loop=_loop(settings.loop),
-        wanted_loop=settings.loop,
-        target=url,
-        target_here=here,
-        target_env=await asyncio.to_thread(_server_environ) if here else None,
-        strangers=await asyncio.to_thread(_strangers, port) if here else None,
         listen=api.url,
-        running=health is not None,
-        health=None if health is None else health["status"],
-        taken=health is None and _answers(api.url),
-        database=str(settings.db),
-        modes=_modes(settings.db),
-        disk_free=_tried(lambda: _free(folder)),
-        disk_reserve=settings.disk_reserve,
-        disk_folder=str(folder),
-        descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-        max_queued=settings.max_queued,
-        unknown=[] if machine is None else machine["unknown"],
+        here=here,
+        target=url,
+        target_here=at.loopback,
         swap=settings.swap,
-        **await _seen_of_target(url),
+        database=str(settings.db),
+        disk_reserve=settings.disk_reserve,
+        sqlite=_version(health.get("storage", {}).get("sqlite")) or sqlite3.sqlite_version_info,
+        wanted_loop=settings.loop,
+        max_queued=settings.max_queued,
+        unknown=machine.get("unknown", ()),
+        **told,
+        **looked,
+        **(await _seen_of_target(url) if here else {}),
     )
     return findings(facts)
+
+
+def _looked(settings: Settings, environ: Mapping[str, str], target: Address, own: Address) -> dict[str, Any]:
+    """What this machine itself shows; it may take a while."""
+    server = ollama_server(target.port) if target.loopback else None
+    told = None if server is None else server.environ
+    folder = models_folder({**environ, **(told or {})}) if target.loopback else settings.db.parent
+    return {
+        "server": server,
+        "strangers": strangers(target.port, own.port) if target.loopback else None,
+        "modes": _modes(settings.db),
+        "disk_folder": str(folder),
+        "disk_free": _free(folder),
+        "database_free": _free(settings.db.parent),
+        "loop": _loop(settings.loop),
+        "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    }
 
 
 def lines(found: Sequence[Finding], columns: int) -> Iterator[Line]:
@@ -92,95 +101,101 @@ def as_json(found: Sequence[Finding]) -> Json:
     return {"findings": [{name: getattr(one, name) or None for name in names} for one in found]}
 
 
-async def _asked(api: Api, path: str) -> Json | None:
-    """What foreman answers; None where none does, or it will not."""
+async def _told_by_foreman(api: Api) -> dict[str, Any]:
+    """Whether one answers, and what: `report` is its health, `machine` its reading of the machine."""
     try:
-        return await api.ask("GET", path)
-    except Refused as error:
-        return orjson.loads(b"{}") if path != "/health" else {"status": f"not telling ({error})"}
-    except NotReached:
-        return None
+        status, headers, text = await api.answer("/health", ASK_SECONDS)
+    except NotReached as error:
+        refused = isinstance(error.__cause__, aiohttp.ClientConnectorError)
+        silent = isinstance(error.__cause__, TimeoutError) and not refused
+        return {"answer": Answer.NOBODY if refused else Answer.SILENT if silent else Answer.STRANGER}
+    said = _json(text)
+    if {"status", "target", "queue"} <= said.keys():
+        try:
+            machine = await api.ask("GET", "/machine")
+        except (Refused, NotReached):  # a key that may not; what it would tell is left out
+            machine = {}
+        return {"answer": Answer.FOREMAN, "health": str(said["status"]), "report": said, "machine": machine}
+    if headers.get("Server") != "foreman" and 'realm="foreman"' not in headers.get("WWW-Authenticate", ""):
+        return {"answer": Answer.STRANGER}
+    # What follows the colon is for who writes programs.
+    why = str(said.get("detail") or f"it answers with status {status}").partition(":")[0]
+    return {"answer": Answer.LOCKED, "health": why}
 
 
 async def _seen_of_target(url: str) -> dict[str, Any]:
     """What the target itself answers."""
     timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
+    base = url.rstrip("/")
     try:
         async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
             before = time.time()
-            async with session.get(f"{url.rstrip('/')}/api/version") as answer:
-                said = orjson.loads(await answer.read())
-                version = said.get("version") if isinstance(said, dict) else None
-                told = answer.headers.get("Date")
-                is_foreman = answer.headers.get("Server") == "foreman"
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        return {"target_error": getattr(getattr(error, "os_error", None), "strerror", None) or _why(error)}
-    # The header tells whole seconds.
-    off = None if told is None else parsedate_to_datetime(told).timestamp() - before
+            async with session.get(f"{base}/api/version") as answer:
+                version = _json(await answer.read()).get("version")
+                told = answer.headers
+            async with session.get(f"{base}/api/ps") as answer:
+                loaded = _json(await answer.read()).get("models")
+    except (aiohttp.ClientError, OSError) as error:
+        return {"target_error": reason_of(error)}
     return {
-        "target_version": version,
-        "target_is_foreman": is_foreman,
-        "clock_off": None if off is None or -1.0 <= off <= 1.0 else off,
+        "target_version": version if isinstance(version, str) else None,
+        "target_is_foreman": told.get("Server") == "foreman",
+        "loaded": [_loaded(one) for one in loaded if isinstance(one, dict)] if isinstance(loaded, list) else [],
+        "clock_off": _clock_off(told.get("Date"), before),
     }
 
 
-def _why(error: Exception) -> str:
-    return "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+def _loaded(told: Json) -> Loaded:
+    sizes = (told.get(name) for name in ("size", "size_vram", "context_length"))
+    return Loaded(str(told.get("name")), *(size if isinstance(size, int) else None for size in sizes))
 
 
-def _server_environ() -> Mapping[str, str] | None:
-    """What the Ollama of this machine was started with, where this user may see it."""
-    for process in psutil.process_iter(("cmdline",)):
-        words = [word.rpartition("/")[2].lower() for word in process.info["cmdline"] or ()]
-        if tuple(words[:2]) == SERVER:
-            return _tried(process.environ)
-    return None
-
-
-def _strangers(port: int) -> Sequence[str] | None:
-    """The programs that are connected to a port of this machine, but for foreman and whoever listens there."""
-    connections = _tried(lambda: psutil.net_connections("tcp"))
-    if connections is None:
-        return None
-    serving = {found.pid for found in connections if found.status == psutil.CONN_LISTEN and found.laddr.port == port}
-    pids = {
-        found.pid
-        for found in connections
-        if found.raddr and found.raddr.port == port and found.status == psutil.CONN_ESTABLISHED
-    }
-    if None in pids:
-        return None
-    return sorted({name for pid in pids - serving if "foreman" not in (name := _name(pid))})
-
-
-def _name(pid: int) -> str:
-    words = _tried(lambda: psutil.Process(pid).cmdline())
-    return " ".join(words)[:60] if words else f"process {pid}"
-
-
-def _answers(url: str) -> bool:
-    """Whether anything listens there."""
-    at = urlsplit(url)
+def _clock_off(told: str | None, here: float) -> float | None:
+    """By how much a clock is ahead that tells whole seconds."""
     try:
-        socket.create_connection((at.hostname or "", at.port or 80), timeout=1.0).close()
-    except OSError:
-        return False
-    return True
+        off = None if told is None else parsedate_to_datetime(told).timestamp() - here
+    except ValueError:  # no time at all
+        return None
+    return 0.0 if off is not None and -1.0 <= off <= 1.0 else off
 
 
-def _modes(database: Path) -> Mapping[str, int]:
-    files = (database.with_name(database.name + tail) for tail in ("", "-wal", "-shm"))
+def _json(text: bytes) -> Json:
+    """The object in an answer; an empty one where it holds none."""
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _address(url: str) -> Address:
+    at = urlsplit(url)
+    return Address(at.hostname or "", at.port or (443 if at.scheme == "https" else 80))
+
+
+def _version(told: object) -> tuple[int, ...]:
+    return tuple(map(int, told.split("."))) if isinstance(told, str) else ()
+
+
+def _modes(database: Path) -> Mapping[str, int] | None:
+    """The permission bits of what is there; None where this user may not look."""
     found = {}
-    for path in files:
-        mode = _tried(lambda path=path: stat.S_IMODE(path.stat().st_mode))  # type: ignore[misc]
-        if mode is not None:
-            found[str(path)] = mode
-    return found
+    for path in (database.with_name(database.name + tail) for tail in ("", "-wal", "-shm")):
+        try:
+            found[str(path)] = stat.S_IMODE(path.stat().st_mode)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+    return found if all(os.access(path, os.R_OK) for path in found) else None
 
 
-def _free(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
+def _free(folder: Path) -> int | None:
+    there = next((path for path in (folder, *folder.parents) if os.path.exists(path)), folder)
+    try:
+        return shutil.disk_usage(there).free
+    except OSError:
+        return None
 
 
 def _loop(wanted: str) -> str:
@@ -189,10 +204,3 @@ def _loop(wanted: str) -> str:
         return type(loop).__module__.partition(".")[0]
     finally:
         loop.close()
-
-
-def _tried(look: Callable[[], T]) -> T | None:
-    try:
-        return look()
-    except (OSError, psutil.Error):
-        return None

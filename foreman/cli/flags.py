@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from foreman import __version__
+from foreman.cli import manual
 from foreman.cli.client_flags import ASKING, Ask, add_commands, asked
 from foreman.cli.key_flags import KEYS, KeysAsk, add_keys, to_keys
 from foreman.cli.run_flags import RUN, RunAsk, add_run, split, to_run
@@ -69,13 +70,11 @@ def parse(argv: Sequence[str]) -> CommandLine:
 
 def parser() -> argparse.ArgumentParser:
     """All of the grammar."""
-    whole = _Parser(
-        prog="foreman", description="A durable, drop-in queue in front of one Ollama server.", allow_abbrev=False
-    )
+    whole = _Parser(prog="foreman", allow_abbrev=False)
     whole.add_argument("--version", action="version", version=f"foreman {__version__}")
     commands = whole.add_subparsers(metavar="COMMAND", required=True, title="commands")
 
-    serve = _command(commands, "serve", "serve", "serve clients and work the queue off")
+    serve = _command(commands, "serve", "serve", "serve clients, and work the queue off")
     serve.add_argument(
         "--stub-if-absent",
         action="store_true",
@@ -83,22 +82,22 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_settings(serve)
 
-    _command(commands, "demo", "demo", "two models, a dozen clients, a kill -9 and a restart, on a stub")
+    _command(commands, "demo", "demo", "show it at work: a dozen clients, a kill -9, a restart (on a stub)")
 
     add_commands(commands, _command)
     add_run(commands, _command)
     add_keys(commands, _command, lambda parser: _add_settings(parser, ("db",)))
 
-    backup = _command(commands, "backup", "backup", "write a copy of the database, also while foreman runs")
+    backup = _command(commands, "backup", "backup", "write a copy of the database to a file, also while foreman runs")
     backup.add_argument("file", type=Path, metavar="FILE", help="a file that is not there yet")
     _add_settings(backup, ("db",))
     restore = _command(
-        commands, "restore", "restore", "put a copy in the place of the database, while foreman does not run"
+        commands, "restore", "restore", "put a copy in the place of the database, while foreman is stopped"
     )
     restore.add_argument("file", type=Path, metavar="FILE", help="a file that `foreman backup` made")
     _add_settings(restore, ("db",))
 
-    config = commands.add_parser("config", help="look at the settings")
+    config = commands.add_parser("config", help="show every setting, its value and where that comes from")
     show = _command(
         config.add_subparsers(metavar="COMMAND", required=True, title="commands"),
         "show",
@@ -107,6 +106,9 @@ def parser() -> argparse.ArgumentParser:
     )
     show.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     _add_settings(show)
+    for command, own in ((serve, "[--stub-if-absent]"), (show, "[--json]")):
+        command.usage = f"{command.prog} {own} [--config FILE] [--SETTING VALUE ...]"
+    manual.bind(whole)
     return whole
 
 

@@ -13,6 +13,7 @@ Json = dict[str, Any]
 
 LIST_HEAD: Final = ("ID", "STATE", "MODEL", "AGE", "WAITED", "TOOK", "TOKENS", "CLIENT")
 QUEUE_HEAD: Final = ("#", "ID", "LANE", "MODEL", "WHY", "STARTS IN", "AGE", "CLIENT")
+BRIEF_HEAD: Final = ("#", "ID", "MODEL", "WHY", "IN", "AGE", "CLIENT")
 FINISHED: Final = ("done", "failed", "cancelled")
 ATTEMPT_HEAD: Final = ("ATTEMPT", "BEGUN", "TOOK", "OUTCOME", "ERROR")
 # What stands before a job, in words; its model needs nothing where it is loaded.
@@ -101,9 +102,33 @@ def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cel
     )
 
 
+def brief_rows(queue: Json, now: datetime) -> list[Sequence[Cell]]:
+    """The same where little room is: a word for the reason, and for who has their time how long that is."""
+    running = [job for lane in queue["lanes"].values() for job in lane["running"]]
+    rows = [_brief_row("now", job, state_piece(job["state"]), "-", now) for job in running]
+    rows += [
+        _brief_row(str(job["position"]), job, _few_words(job), duration(job["expected_start"]), now)
+        for job in queue["waiting"]
+    ]
+    for job in queue["delayed"]:
+        at = moment((job.get("slowdown") or {}).get("until") or job["not_before"])
+        left = None if at is None else (at - now).total_seconds()
+        rows.append(_brief_row("-", job, _few_words(job), duration(left), now))
+    return rows
+
+
+def _brief_row(number: str, job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cell]:
+    shown, _lane, *rest = _queue_row(job, why, starts, now)
+    return (number, shown, *rest)
+
+
+def _few_words(job: Json) -> str:
+    return REASONS.get(job["reason"] or "", job["reason"] or "-")
+
+
 def reason(job: Json) -> str:
     """Why it waits: in a few words, and more where there is more to say."""
-    words = REASONS.get(job["reason"] or "", job["reason"] or "-")
+    words = _few_words(job)
     until = (job.get("slowdown") or {}).get("until")
     return words + (f": {job['why']}" if job.get("why") else "") + (f" until {local(until)}" if until else "")
 

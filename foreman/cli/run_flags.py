@@ -16,7 +16,7 @@ RUN: Final = "run"
 
 EXIT_STATUSES: Final = """\
 exit status:
-  that of the command, or 128 and the number of the signal that ended it; without it:
+  that of the command, or 128 and the signal that ended it; without it:
   2    the command line is wrong
   3    no foreman answers
   4    foreman refused: queue full, wrong key, more memory than there is
@@ -54,7 +54,7 @@ def add_run(
 ) -> None:
     """Add it to the parser; `command(commands, word, name, summary)` makes one."""
     parser = command(commands, RUN, RUN, "run a command when its lane has a free slot")
-    parser.usage = "foreman run (--local | --remote) [--label TEXT] [--memory SIZE] [--force] -- COMMAND ..."
+    parser.usage = "foreman run (--local | --remote) [OPTION ...] -- COMMAND ..."
     lanes = parser.add_mutually_exclusive_group(required=True)
     lanes.add_argument(
         "--local", dest="lane", action="store_const", const=Lane.LOCAL, help="alone on this machine, as a model is"
@@ -75,7 +75,6 @@ def add_run(
         "--api-key-file", default=argparse.SUPPRESS, metavar="FILE", help="the key that foreman asks for"
     )
     parser.epilog = EXIT_STATUSES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 def to_run(given: dict[str, Any], command: Sequence[str]) -> RunAsk:

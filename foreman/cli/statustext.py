@@ -3,13 +3,13 @@
 Functions from foreman's own answers to lines; where an answer is missing, what it would tell is left out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from foreman.cli import jobtext
-from foreman.cli.table import age, duration
+from foreman.cli.table import duration
 from foreman.cli.terminal import Line, Piece, printable
 from foreman.core.units import gigabytes
 
@@ -17,6 +17,16 @@ Json = dict[str, Any]
 
 # Where the values begin.
 INDENT: Final = 10
+LANE_WAITS: Final = {
+    "slot": " for a free slot",
+    "local_lane": " for the local lane",
+    "remote_lane": " for the remote lane",
+    "remote_paused": " for their remote",
+    "remote_full": " for a slot of their remote",
+    "held": ": the gate holds them",
+    "paused": ": the queue is paused",
+    "target_down": ": the target is down",
+}
 STATES: Final = {"ok": "done", "degraded": "loading", "draining": "loading", "storage": "bad"}
 
 
@@ -39,7 +49,8 @@ def summary(seen: Seen) -> Iterator[Line]:
     yield from _foreman(seen.health)
     yield from _target(seen.health["target"], seen.at)
     for name, lane in seen.queue["lanes"].items():
-        yield from _lane(name, lane, seen.at)
+        later = sum(job["lane"] == name for job in seen.queue["delayed"])
+        yield from _lane(name, lane, later)
     if seen.machine is not None:
         yield from _machine(seen.machine)
     yield from _remotes(seen.health["remotes"])
@@ -74,15 +85,28 @@ def _unloads(at: object, now: datetime) -> str:
     return ", stays" if left > 366 * 86_400 else f", unloads in {duration(left)}"
 
 
-def _lane(name: str, lane: Json, now: datetime) -> Iterator[Line]:
-    waits = f", {lane['queued']} wait" if lane["queued"] else ""
-    why = f": {jobtext.REASONS.get(lane['waits_for'], lane['waits_for'])}" if lane["waits_for"] and waits else ""
-    if not lane["running"]:
-        yield _row(name, Piece(f"idle{waits}{why}", "" if waits else "dim"))
-    for number, job in enumerate(lane["running"]):
-        what = f"{jobtext.name_of(job)} for {job['client'] or 'nobody'}, {age(job['created_at'], now)} old"
-        state = Piece(job["state"], job["state"])
-        yield _row(name if number == 0 else "", state, Piece(f" {what}{waits + why if number == 0 else ''}"))
+def _lane(name: str, lane: Json, later: int) -> Iterator[Line]:
+    """What it does, in a line; the jobs themselves are in the table. `later` of those that wait have their time."""
+    running, slots = lane["running"], lane["slots"]
+    if not running:
+        does = Piece("idle", "" if lane["queued"] else "dim")
+    elif slots == 1 and len(running) == 1:
+        does = Piece(f"{running[0]['state']} {jobtext.name_of(running[0])}", running[0]["state"])
+    else:
+        does = Piece(f"{len(running)} of {slots} run", "working")
+    yield _row(name, does, Piece(_waits(lane, later)))
+
+
+def _waits(lane: Json, later: int) -> str:
+    if not lane["queued"]:
+        return ""
+    if lane["queued"] <= later:
+        return f", {later} for later"
+    count = "1 waits" if lane["queued"] == 1 else f"{lane['queued']} wait"
+    why = lane["waits_for"]
+    if why is None or (why == "slot" and lane["running"]):
+        return f", {count}"
+    return f", {count}{LANE_WAITS.get(why, f': {why}')}"
 
 
 def _machine(machine: Json) -> Iterator[Line]:
@@ -90,12 +114,9 @@ def _machine(machine: Json) -> Iterator[Line]:
     parts = []
     if readings["load_per_core"] is not None:
         parts.append(f"load {readings['load_per_core']:.2f} a core (at most {bars['max_load_per_core']:g})")
-    if readings["memory_available"] is not None:
-        parts.append(
-            f"memory {gigabytes(readings['memory_available'])} free ({gigabytes(bars['memory_reserve'])} stay)"
-        )
-    if readings["disk_free"] is not None:
-        parts.append(f"disk {gigabytes(readings['disk_free'])} free ({gigabytes(bars['disk_reserve'])} stay)")
+    for what, free, stays in (("memory", "memory_available", "memory_reserve"), ("disk", "disk_free", "disk_reserve")):
+        if readings[free] is not None:
+            parts.append(f"{what} {gigabytes(readings[free])} free ({gigabytes(bars[stays])} stay)")
     if parts:
         yield _row("machine", Piece(", ".join(parts)))
     if not machine["gate"]["on"]:
@@ -137,7 +158,3 @@ def _moment(at: object) -> datetime | None:
         return datetime.fromisoformat(at).astimezone(UTC) if isinstance(at, str) else None
     except ValueError:  # the target wrote it
         return None
-
-
-def seen(answers: Mapping[str, Any], at: datetime) -> Seen:
-    return Seen(answers["/health"], answers["/queue"], answers.get("/machine"), answers["/jobs"]["jobs"], at)

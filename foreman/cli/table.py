@@ -2,17 +2,36 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
-from foreman.cli.terminal import Line, Piece, clipped, paint, printable, width
+from foreman.cli.terminal import Line, Piece, clipped, paint, printable, tail, width
 
 Cell = str | Piece
 
+# The column that gives way where a table is too wide, and what it keeps.
+YIELDING: Final = "MODEL"
+LEAST: Final = 12
+# The last one is left out where no more of it could be read.
+SENSIBLE: Final = 8
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Cell]], *, columns: int | None, colour: bool) -> str:
-    """Lines with a heading each column wide enough; cut to `columns` where that is known."""
+    """Lines with a heading each column wide enough; cut to `columns` where that is known.
+
+    Names of models are shortened before anything is cut but the last column, which may be left out.
+    """
     lines: list[list[Piece]] = [[Piece(text, "bold") for text in head]]
     lines += [[_piece(cell) for cell in row] for row in rows]
     widths = [max(width(piece.text) for piece in column) for column in zip(*lines, strict=True)]
+    if columns is not None and YIELDING in head:
+        at = head.index(YIELDING)
+        room = columns - sum(widths[:-1]) - 2 * len(widths[:-1])
+        # With the last one its gap goes as well.
+        widths[at] = max(widths[at] + min(room + 2, 0), min(widths[at], LEAST))
+        for line in lines:
+            line[at] = Piece(tail(line[at].text, widths[at]), line[at].style)
+        if room < min(widths[-1], SENSIBLE):
+            widths, lines = widths[:-1], [line[:-1] for line in lines]
     return "\n".join(_line(line, widths, columns, colour) for line in lines)
 
 

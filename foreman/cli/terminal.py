@@ -1,8 +1,9 @@
 """Text on a terminal: how wide it is, cut to a width, painted, and without what would move the cursor."""
 
+import re
 import shutil
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TextIO
 
 STYLES: Final = {
@@ -20,6 +21,8 @@ STYLES: Final = {
     "alarm": "1;97;41",
     "relief": "1;97;42",
 }
+
+_WORDS: Final = re.compile(r"\S+\s*|\s+")
 
 
 class Piece(NamedTuple):
@@ -87,6 +90,20 @@ def clipped(line: Line, columns: int) -> list[Piece]:
             break
         columns -= width(text)
     return kept
+
+
+def wrapped(line: Line, columns: int, indent: int) -> Iterator[Line]:
+    """The line in as many as it takes, broken at blanks; those after the first are set in by so many columns."""
+    row: list[Piece] = []
+    room = columns
+    for text, style in line:
+        for word in _WORDS.findall(text):
+            if width(word.rstrip()) > room and width("".join(piece.text for piece in row)) > indent:
+                yield row
+                row, room = [Piece(" " * indent)], columns - indent
+            row.append(Piece(head(word, max(room, 0)), style))
+            room -= width(word)
+    yield row
 
 
 def paint(line: Line, colour: bool) -> str:

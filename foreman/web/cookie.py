@@ -47,13 +47,13 @@ def from_the_page(method: str, headers: Mapping[str, str]) -> bool:
     """Whether a page of foreman's own asks, and means it where that changes something.
 
     An origin that may call is not therefore ours. Without TLS a browser tells of neither where a request changes
-    nothing; there the header alone says so, which no other origin can send unasked.
+    nothing; then it may be a page on another port, which gets no answer to read, for none is given to its origin.
     """
     site, origin, marked = headers.get("Sec-Fetch-Site"), headers.get("Origin"), headers.get(PAGE_HEADER) == "1"
     host = headers.get("Host", "")
     if site not in (None, "same-origin") or origin not in (None, f"http://{host}", f"https://{host}"):
         return False
-    return marked or (method in ("GET", "HEAD") and (site is not None or origin is not None))
+    return marked or method in ("GET", "HEAD")
 
 
 def _hashed(token: str) -> bytes:

@@ -331,8 +331,8 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
     "/events": {
         "get": operation(
             "follow_events",
-            "A snapshot of the queue (event `snapshot`), then every change of a job (event `job`), of jobs of other keys "
-            "only counts (event `others`), and of the rest (event `state`), without an end",
+            "A snapshot of the queue (event `snapshot`), then every change of a job (event `job`), of jobs of other "
+            "keys only counts (event `others`), and of the rest (event `state`), without an end",
             {
                 200: {
                     "description": "server-sent events",

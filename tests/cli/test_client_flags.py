@@ -31,7 +31,9 @@ from foreman.core.errors import ConfigError
         ("pull m n --force", Ask("pull", models=["m", "n"], force=True)),
         ("queue", Ask("queue")),
         ("submit m x --force", Ask("submit", model="m", prompt=["x"], force=True)),
-        ("doctor --forecast", Ask("doctor")),
+        ("doctor --forecast", Ask("doctor", forecast=True)),
+        ("doctor --json", Ask("doctor", as_json=True)),
+        ("status --url http://b:1", Ask("status", "http://b:1")),
     ],
 )
 def test_what_is_asked_for(line: str, ask: Ask) -> None:
@@ -50,7 +52,8 @@ def test_the_key_is_the_settings_own() -> None:
         ("jobs list --limit 0", "must be a whole number above 0"),
         ("jobs watch", "required: ID"),
         ("jobs show A B", "unexpected 'B'"),
-        ("doctor", "required: --forecast"),
+        ("doctor now", "unexpected 'now'"),
+        ("top --jsn", "unknown flag --jsn; see foreman top --help"),
         ("queue --jsn", "unknown flag --jsn; see foreman queue --help"),
     ],
 )

@@ -28,6 +28,23 @@ def test_no_line_is_wider_than_the_screen_and_none_moves_the_cursor(row: list[st
         assert line.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("columns", "row"),
+    [
+        (None, "1  a-model-of-many-letters:1b  3s  a-client/1.0"),
+        (46, "1  a-model-of-many-letters:1b  3s  a-client/1"),
+        (42, "1  a-model-of-many-letters:1b  3s"),
+        (30, "1  …el-of-many-letters:1b  3s"),
+        (20, "1  …-letters:1b  3s"),
+    ],
+)
+def test_the_model_is_shortened_before_anything_is_cut_but_the_last(columns: int | None, row: str) -> None:
+    rows = [("1", "a-model-of-many-letters:1b", "3s", "a-client/1.0")]
+    shown = table(("#", "MODEL", "AGE", "CLIENT"), rows, columns=columns, colour=False).split("\n")
+    assert shown[1].split() == row.split()
+    assert ("CLIENT" in shown[0]) is (row.count("client") == 1)
+
+
 def test_wide_signs_count_twice() -> None:
     lines = table(("NAME", "X"), [("日本語", "1"), ("abc", "2")], columns=None, colour=False).split("\n")
     assert lines == ["NAME    X", "日本語  1", "abc     2"]

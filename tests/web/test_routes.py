@@ -42,6 +42,8 @@ WITHOUT_A_KEY = {
     ("GET", "/ui/session"),
     ("POST", "/ui/session"),
     ("DELETE", "/ui/session"),
+    ("GET", "/ui"),
+    ("GET", "/ui/{file}"),
 }
 # What changes models, the queue or keys.
 STEERING = {

@@ -43,6 +43,7 @@ export function open() {
   stream = new EventSource("events?live=true");
   stream.addEventListener("snapshot", (event) => { queue(JSON.parse(event.data)); live(); });
   stream.addEventListener("job", (event) => change(JSON.parse(event.data)));
+  stream.addEventListener("others", () => refresh("queue"));
   stream.addEventListener("state", (event) => state(JSON.parse(event.data)));
   stream.addEventListener("live", (event) => pace(JSON.parse(event.data).running));
   stream.onerror = lost;

@@ -78,7 +78,7 @@ const PATHS = {
   "/api/pull": "pull", "/api/create": "create", "/slots": "command", "/v1/chat/completions": "chat", "/v1/completions": "completion",
   "/v1/embeddings": "embed", "/v1/messages": "messages", "/v1/responses": "responses",
 };
-export const kind = (path) => PATHS[path] ?? line(path);
+export const kind = (path) => PATHS[path] ?? line(path ?? "");
 
 export const WHY = {
   loaded: "model is loaded", reload: "loads again", swap: "after a swap", pull: "a pull, when nothing else is left",

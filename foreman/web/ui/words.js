@@ -31,12 +31,15 @@ export function client(job) {
 
 export const what = (job) => kind(job.path);
 
+// Of the jobs of other keys there is nothing to press, and nothing to go to.
 export function button(text, act, id, how = {}) {
+  if (id === undefined) return null;
   const { quiet = true, label } = how;
   return h(`button.${quiet ? "quiet" : "solid"}`, { type: "button", "data-act": act, "data-id": id, "aria-label": label }, text);
 }
 
-export const link = (job, ...inside) => h("a", { href: `#/jobs/${encodeURIComponent(job.id)}` }, ...inside);
+export const link = (job, ...inside) =>
+  job.id ? h("a", { href: `#/jobs/${encodeURIComponent(job.id)}` }, ...inside) : h("span", ...inside);
 
 export function empty(...inside) {
   return h("p.empty", ...inside);

@@ -21,6 +21,7 @@ from foreman.engine.loading import Loading
 from foreman.engine.patience import Limits, Patience
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Head
+from foreman.engine.reloads import Reloads
 from foreman.engine.start import Start
 from foreman.engine.target import Target
 from foreman.engine.upkeep import Upkeep
@@ -34,7 +35,9 @@ Result = Outcome | HandBack
 class Attempt:
     """Runs one claim once. `error` is what a reader is to be told after the last byte, None for a clean end."""
 
-    def __init__(self, start: Start, target: Target, poller: Poller, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, start: Start, target: Target, poller: Poller, clock: Clock, limits: Limits, reloads: Reloads
+    ) -> None:
         self._start = start
         self._live = live = start.live
         self._claim = start.claim
@@ -43,7 +46,7 @@ class Attempt:
         self._clock = clock
         self._limits = limits
         self._patience = Patience(target, poller, clock, limits)
-        self._loading = Loading(live, self._patience, target, poller, clock, limits)
+        self._loading = Loading(live, self._patience, target, poller, clock, limits, reloads)
         self._upkeep: Upkeep | None = None
         if is_upkeep(live.model):
             self._upkeep = Upkeep(live, self._patience, poller, clock, limits.room)

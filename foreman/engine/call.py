@@ -20,6 +20,7 @@ from foreman.engine.exchange import Exchange
 from foreman.engine.patience import Limits, Patience
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Head
+from foreman.engine.reloads import Reloads
 from foreman.engine.start import Start
 from foreman.engine.target import Target
 from foreman.engine.upstream import Upstream, UpstreamExchange
@@ -34,13 +35,20 @@ class Call(Attempt):
     """Runs one claim once; see Attempt. `upstream` is None where the API is not configured any more."""
 
     def __init__(
-        self, start: Start, upstream: Upstream | None, target: Target, poller: Poller, clock: Clock, limits: Limits
+        self,
+        start: Start,
+        upstream: Upstream | None,
+        target: Target,
+        poller: Poller,
+        clock: Clock,
+        limits: Limits,
+        reloads: Reloads,
     ) -> None:
         if upstream is not None:
             remote = upstream.remote
             first_byte, idle = remote.first_byte_timeout_seconds, remote.idle_timeout_seconds
             limits = dataclasses.replace(limits, first_byte=first_byte, idle=idle)
-        super().__init__(start, target, poller, clock, limits)
+        super().__init__(start, target, poller, clock, limits, reloads)
         self._upstream = upstream
         self._patience = Unprobed(target, poller, clock, limits)
         self._sent_at = clock.monotonic()

@@ -15,6 +15,7 @@ from foreman.core import slots
 from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound, StorageFailed, StorageFull
 from foreman.core.estimate import History
 from foreman.core.job import ACTIVE, Claim, Hot, Job, JobState, Mode
+from foreman.core.labels import label
 from foreman.core.lanes import Lane
 from foreman.core.slots import is_slot
 from foreman.core.submission import Submission
@@ -28,11 +29,13 @@ from foreman.engine.gate import Gate
 from foreman.engine.held import Held
 from foreman.engine.intake import Intake, Ticket
 from foreman.engine.keyring import Keyring
+from foreman.engine.lag import Lag
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.overrides import Overrides
 from foreman.engine.patience import Limits
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Reader
+from foreman.engine.reloads import Reloads
 from foreman.engine.remote import RemoteLane
 from foreman.engine.rules import Rules
 from foreman.engine.settlement import Settlement
@@ -75,7 +78,8 @@ class Engine:
         self.jobs = jobs
         self.clock = clock
         self._rules = rules
-        self._settlement = Settlement(store, jobs, clock)
+        self.reloads = Reloads(poller, rules.swap, clock)
+        self._settlement = Settlement(store, jobs, clock, self.reloads)
         self.upstreams = upstreams or Upstreams()
         self._executor = Executor(self._settlement, target, self.upstreams, poller, clock, limits)
         self._worker = Worker(self._executor, gate)
@@ -100,11 +104,17 @@ class Engine:
         self.started_at = clock.time()
         poller.came_back = jobs.lanes.wake
         jobs.lanes.open_keys = self._open_keys
+        jobs.figures.naming = self._named
+        self.lag = Lag(clock)
         jobs.lanes.group = self.upstreams.group
         gate.machine.known = jobs.upkeep_for
 
     def __repr__(self) -> str:
         return f"<Engine draining={self.draining}, {self.jobs!r}, {self.poller!r}>"
+
+    def _named(self, lane: Lane, model: str) -> str:
+        """What a job's model is called in the figures."""
+        return label(lane, model, self.poller.models, self.upstreams.remotes)
 
     def _open_keys(self) -> tuple[str, ...] | None:
         """The load keys of the remote lane whose jobs may be begun; None where all may."""
@@ -272,6 +282,7 @@ class Engine:
                 "job_finished",
                 "job cancelled",
                 job=live.id,
+                trace=live.trace,
                 model=live.model,
                 path=live.path,
                 client=live.client,
@@ -356,7 +367,12 @@ class Engine:
             return
         if live.loading and self.jobs.local.depth.wants(str(live.key)):
             log_event(
-                log, logging.INFO, "load_kept", "a cancelled job's model loads on: others wait for it", job=live.id
+                log,
+                logging.INFO,
+                "load_kept",
+                "a cancelled job's model loads on: others wait for it",
+                job=live.id,
+                trace=live.trace,
             )
         elif not live.attempt.cancelling():  # a second one would end the wait for the target to let go of the job
             live.attempt.cancel()

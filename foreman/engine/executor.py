@@ -59,6 +59,7 @@ class Executor:
         self.poller = poller
         self.clock = clock
         self.held = HeldSlots(clock)
+        self.reloads = settlement.reloads
         self._limits = limits
         self._stop_asked = asyncio.Event()
         self.paused = False  # no job is begun
@@ -138,8 +139,9 @@ class Executor:
         if is_slot(start.live.model):
             return Holding(start, self.held, self.clock)
         if upstream_of(key.model) is None:
-            return Attempt(start, self.target, self.poller, self.clock, self._limits)
-        return Call(start, self.upstreams.of(key), self.target, self.poller, self.clock, self._limits)
+            return Attempt(start, self.target, self.poller, self.clock, self._limits, self.reloads)
+        upstream = self.upstreams.of(key)
+        return Call(start, upstream, self.target, self.poller, self.clock, self._limits, self.reloads)
 
     def _note_working(self, live: Live) -> None:
         self.store.note_working(live.seq, millis(self.clock))

@@ -231,6 +231,8 @@ class Gate:
         before, self._verdicts = self._verdicts, verdicts
         for key in before.keys() | verdicts.keys():
             old, new = before.get(key), verdicts.get(key)
+            if isinstance(new, Admit | Hold):
+                self._jobs.figures.judged(new, old)
             if isinstance(new, Hold) and not (isinstance(old, Hold) and old.cause is new.cause):
                 _log_hold(key, new)
                 self._jobs.lanes.moved_up(Lane.LOCAL)

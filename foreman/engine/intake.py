@@ -34,6 +34,7 @@ from foreman.core.errors import (
 )
 from foreman.core.job import FINISHED, Job, JobState, Mode, NewJob
 from foreman.core.submission import Submission
+from foreman.core.trace import trace_of
 from foreman.engine.clock import Clock, millis
 from foreman.engine.ids import new_id
 from foreman.engine.live import Live, LiveJobs
@@ -215,6 +216,7 @@ class Intake:
             override=new.override,
             key_id=new.key_id,
             hash=new.hash,
+            trace=trace_of(new.payload.headers),
         )
 
     def _begun(self, live: Live, job: NewJob) -> asyncio.Future[bool] | None:

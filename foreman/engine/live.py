@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from foreman.core.framing import Watch
-from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, NewJob
+from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, NewJob, Outcome
 from foreman.core.lanes import TAKING_TURNS, Lane, Slots
+from foreman.core.trace import trace_of
 from foreman.core.upkeep import is_upkeep, typed
 from foreman.engine.depth import Depth
+from foreman.engine.figures import Figures
 from foreman.engine.fresh import Fresh
 from foreman.engine.lanes import Lanes
 from foreman.engine.relay import Budget, Relay
@@ -37,6 +39,7 @@ class Live:
     number: int = 0  # of the try under way, or of the last one
     override: str | None = None  # `gate`: neither held nor refused
     key_id: str = ""
+    trace: str | None = None  # the trace that its request belongs to, as far as it was looked at
     hash: bytes | None = None  # of its request, where that may come again
     state: JobState = JobState.QUEUED
     loading: bool = False  # its model is being loaded right now
@@ -65,6 +68,7 @@ class LiveJobs:
         self._running: dict[Lane, dict[Live, None]] = {lane: {} for lane in Lane}
         self.local, self.remote = self.lanes.local, self.lanes.remote
         self.fresh = Fresh()
+        self.figures = Figures()
         self.endings = 0  # how many have left; who reads the store beside it can tell whether its answer is old
 
     def __repr__(self) -> str:
@@ -173,6 +177,7 @@ class LiveJobs:
     def begun(self, live: Live, claim: Claim) -> None:
         """The worker begins it, which the store may not know yet: so nobody is told, and no count changes."""
         job = claim.job
+        live.trace = trace_of(claim.payload.headers)
         self.fresh.discard(live.id, str(live.key))
         live.state = JobState.LOADING
         live.attempts = job.attempts
@@ -206,8 +211,8 @@ class LiveJobs:
             live.relay = self.relay()
         self.changed(live)
 
-    def gone(self, live: Live, state: JobState) -> None:
-        """It is finished; who still reads holds the relay."""
+    def gone(self, live: Live, state: JobState, outcome: Outcome | None = None, code: str | None = None) -> None:
+        """It is finished; who still reads holds the relay. `outcome` where it ran, else `code` for one that failed."""
         if live.state is JobState.QUEUED:
             self._depth(live).remove(live.model, str(live.key))
             self.fresh.discard(live.id, str(live.key))
@@ -217,6 +222,7 @@ class LiveJobs:
         live.attempt = None
         self._drop(live)
         self.endings += 1
+        self.figures.ended(live.lane, live.model, state, outcome, code)
         live.ended.set()
         self.changed(live)
 

@@ -43,7 +43,13 @@ class Overrides:
         if live.state is JobState.QUEUED and live.override != what:
             self._jobs.overriding(live, what)
             log_event(
-                log, logging.INFO, "overridden", f"a job overrides the {what}", job=job_id, load_key=str(live.key)
+                log,
+                logging.INFO,
+                "overridden",
+                f"a job overrides the {what}",
+                job=job_id,
+                trace=live.trace,
+                load_key=str(live.key),
             )
             self._jobs.lanes.wake()
         return live.state

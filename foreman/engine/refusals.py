@@ -66,15 +66,18 @@ class Refusals:
         except (StorageFull, StorageFailed) as error:
             log_event(log, logging.WARNING, "refusal_unsaved", "a refusal could not be written", error=error)
             return
+        if ids:
+            self._jobs.figures.judged(verdict)
         for job_id in ids:
             live = self._jobs.get(job_id)
             if live is None:
                 self._jobs.local.depth.remove(LoadKey.parse(key).model, key)
                 self._jobs.lanes.moved_up(Lane.LOCAL)
+                self._jobs.figures.ended(Lane.LOCAL, LoadKey.parse(key).model, JobState.FAILED, code=NeverFits.code)
             else:
                 live.relay.finish(NeverFits(verdict.text))
-                self._jobs.gone(live, JobState.FAILED)
+                self._jobs.gone(live, JobState.FAILED, code=NeverFits.code)
             log_event(
-                log, logging.WARNING, "job_finished", "job failed", job=job_id, load_key=key,
+                log, logging.WARNING, "job_finished", "job failed", job=job_id, trace=live and live.trace, load_key=key,
                 outcome=JobState.FAILED, error=NeverFits.code, needed=verdict.needed, there=verdict.there,
             )  # fmt: skip

@@ -23,6 +23,7 @@ from foreman.core.headroom import LoadSeen
 from foreman.core.job import Answer, Chosen, Claim, HandBack, Job, JobState, LoadKey, NewJob, Next, Outcome, Payload
 from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
+from foreman.core.upstreams import MARK
 from foreman.engine import database, key_steps, marks, statements, steps
 from foreman.engine.store import Attempt, Finished, JobFilter, StoreUsage, Submitted
 from foreman.engine.writer import Writer
@@ -49,6 +50,7 @@ class SqliteStore:
         self._inode = path.stat().st_ino
         self._notes: dict[int, steps.FirstByte] = {}  # of the jobs in flight
         self.failed = writer.failed
+        self.commits = writer.commits
 
     @classmethod
     @asynccontextmanager
@@ -250,7 +252,8 @@ class SqliteStore:
     async def depth(self, lane: Lane = Lane.LOCAL) -> dict[tuple[str, str], int]:
         counts: Counter[tuple[str, str]] = Counter()
         for load_key, count in await self._read(statements.DEPTH, lane=lane):
-            counts[LoadKey.parse(load_key).model, load_key] += count
+            model = LoadKey.parse(load_key).model.removeprefix(MARK)  # as its jobs call it
+            counts[model, load_key] += count
         return counts
 
     async def next_due(self) -> int | None:
@@ -258,6 +261,10 @@ class SqliteStore:
 
     async def oldest_queued(self) -> int | None:
         return await self._number(statements.OLDEST_QUEUED)
+
+    async def oldest_by_model(self) -> Mapping[tuple[Lane, str], int]:
+        rows = await self._read(statements.OLDEST_BY_MODEL)
+        return {(Lane(lane), model): at for lane, model, at in rows}
 
     async def usage(self) -> StoreUsage:
         """Raises StorageFailed when the file was removed or replaced: writes would go nowhere."""

@@ -303,3 +303,12 @@ SELECT min(created_at) FROM (
           WHERE state='queued' AND not_before=0 AND lane=lanes.column1 ORDER BY seq LIMIT 1) AS created_at
   FROM (VALUES ('local'), ('remote')) AS lanes
   UNION ALL SELECT created_at FROM jobs INDEXED BY jobs_delayed WHERE state='queued' AND not_before>0)"""
+# Of each lane and model; a job that is delayed and was never tried does not wait yet. The bare column beside min() is
+# that of the row which has the minimum.
+OLDEST_BY_MODEL: Final = """
+SELECT lane, model, min(created_at) FROM (
+  SELECT lane, model, created_at, min(seq) FROM jobs INDEXED BY jobs_ready_model
+  WHERE state='queued' AND not_before=0 GROUP BY lane, model
+  UNION ALL SELECT lane, model, created_at, 0 FROM jobs INDEXED BY jobs_delayed
+  WHERE state='queued' AND not_before>0 AND tries>0)
+GROUP BY lane, model"""

@@ -16,6 +16,7 @@ from foreman.core.headroom import LoadSeen
 from foreman.core.job import Answer, Chosen, Claim, HandBack, Job, JobState, NewJob, Next, Outcome, Payload
 from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
+from foreman.core.spread import Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Store(Protocol):
     all that read raise StorageFailed. `failed` resolves when the store can never write again."""
 
     failed: asyncio.Future[BaseException]
+    commits: Spread  # what each took, in seconds
 
     async def submit(self, job: NewJob, claimed_at: int | None = None) -> Submitted:
         """Keep a new job; its `seq` is the place in the order of arrival. With `claimed_at` it is claimed as well.
@@ -228,5 +230,8 @@ class Store(Protocol):
 
     async def oldest_queued(self) -> int | None:
         """When the queued job that waits longest was created."""
+
+    async def oldest_by_model(self) -> Mapping[tuple[Lane, str], int]:
+        """The same for each lane and model, without jobs whose time has not come."""
 
     async def usage(self) -> StoreUsage: ...

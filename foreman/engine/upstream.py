@@ -29,7 +29,7 @@ from foreman.engine.target import PLAIN, in_pieces
 from foreman.remotes import Remote
 
 # What of a client's headers reaches a remote: others could name an account, or another key.
-PASSED_ON: Final = frozenset(("accept", "content-type", "openai-beta", "user-agent"))
+PASSED_ON: Final = frozenset(("accept", "content-type", "openai-beta", "traceparent", "user-agent"))
 
 
 class Upstream:

@@ -16,6 +16,7 @@ class Upstreams:
     def __init__(self, upstreams: Sequence[Upstream] = ()) -> None:
         self._by_name = {upstream.name: upstream for upstream in upstreams}
         self._stack = AsyncExitStack()
+        self.remotes = tuple(upstream.remote for upstream in upstreams)
 
     def __repr__(self) -> str:
         return f"<Upstreams {list(self._by_name.values())!r}>"

@@ -175,7 +175,7 @@ class Worker:
         self._jobs.gone(live, JobState.CANCELLED if job is None else job.state)
         log_event(
             log, logging.INFO, "job_finished", f"job {live.state}",
-            job=live.id, model=live.model, path=live.path, client=live.client, outcome=live.state,
+            job=live.id, trace=live.trace, model=live.model, path=live.path, client=live.client, outcome=live.state,
         )  # fmt: skip
 
     def _chosen(self) -> tuple[Live, NewJob] | None:

@@ -4,10 +4,10 @@ Its answers are those of the stub of Ollama. What it was asked stands in `calls`
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import time
 from typing import Any, Final, Literal, Self
 
 from aiohttp import web
@@ -25,16 +25,18 @@ _BY_PATH: Final = {api.path: api for api in APIS}
 
 @dataclass(slots=True, eq=False)
 class Called:
-    """One request. `at` is by the clock of the loop, `began_at` and `ended_at` are unix seconds."""
+    """One request. Times are unix seconds."""
 
     path: str
     headers: dict[str, str]
     body: bytes
     fields: Fields
     at: float
-    ended: bool = False
-    began_at: float = field(default_factory=time.time)
     ended_at: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.ended_at is not None
 
     @property
     def text(self) -> str:
@@ -45,13 +47,15 @@ class Called:
 class StubRemote:
     """An API at `base_url`. It answers 429 where `at_once` are under way already, and 401 without its `key`.
 
-    `faults` befall one request each, in order. While `held` is cleared, answers wait behind their first piece.
+    `faults` befall one request each, in order. While `open` is cleared, answers wait behind their first piece.
+    `tokens_per_second` is 0 for no pause between the pieces.
     """
 
     key: str = ""
     at_once: int = 1000
     retry_after: str = "1"
     tokens: int = 8
+    tokens_per_second: float = 0.0
     faults: deque[Fault] = field(default_factory=deque)
     calls: list[Called] = field(default_factory=list)
     most: int = 0
@@ -100,14 +104,13 @@ class StubRemote:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
-        now = asyncio.get_running_loop().time()
-        call = Called(request.path, headers, body, decode(body), now)
+        call = Called(request.path, headers, body, decode(body), time())
         self.calls.append(call)
         await self._changed()
         try:
             return await self._answer(request, call)
         finally:
-            call.ended, call.ended_at = True, time.time()
+            call.ended_at = time()
             await asyncio.shield(self._changed())
 
     async def _changed(self) -> None:
@@ -166,6 +169,8 @@ class StubRemote:
             if midway and (number or not answer.streamed):
                 await response.write(frame[: len(frame) // 2])
                 return self._drop(request)
+            if self.tokens_per_second:
+                await asyncio.sleep(1 / self.tokens_per_second)
             await response.write(frame)
         await response.write_eof()
         return response

@@ -61,7 +61,8 @@ async def answer(outlet: Outlet, engine: Engine, ticket: Ticket, waiting: Waitin
     """Stream a job's answer to the client; or give back what it gets instead: its error where no answer began."""
     reader = ticket.reader or ticket.relay.reader()
     if ticket.joined:
-        log_event(log, logging.INFO, "job_joined", "a request came again: it joins its job", job=ticket.id)
+        trace = ticket.live and ticket.live.trace
+        log_event(log, logging.INFO, "job_joined", "a request came again: it joins its job", job=ticket.id, trace=trace)
     began = False
     try:
         head = await _first_head(reader, waiting)

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import web
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
 from foreman.core import names, ollama, upkeep
 from foreman.core.errors import BadRequest, ForemanError, JobFinished, JobNotFound, TooMany
 from foreman.core.job import FINISHED, Job, JobState, Mode
 from foreman.core.submission import Submission, checked_override
+from foreman.core.trace import carried
 from foreman.core.upstreams import Claiming, named
 from foreman.engine.store import JobFilter
 from foreman.web.admission import Inquiry, Unload, admitted
@@ -25,7 +26,7 @@ from foreman.web.own import check_may_manage, own_job
 from foreman.web.queued import IDEMPOTENCY_KEY, OVERRIDE, client_of, overriding, repeatable
 
 LIST_DEFAULT, LIST_LIMIT = 50, 500
-_JSON: Final = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
+_JSON: Final = ("Content-Type", "application/json")
 
 
 def answer_json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -81,7 +82,8 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
         text = orjson.dumps(body)
     except orjson.JSONEncodeError:
         raise BadRequest(f"{_field(where, 'body')} is nested too deeply") from None
-    inquiry = Inquiry(path, _JSON, text, client_of(request.headers, request.remote), request[CALLER].key_id)
+    headers = CIMultiDict((_JSON, *carried(request.headers.items())))
+    inquiry = Inquiry(path, headers, text, client_of(request.headers, request.remote), request[CALLER].key_id)
     try:
         found = await admitted(inquiry, engine.poller, settings)
     except ForemanError as error:

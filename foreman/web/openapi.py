@@ -290,6 +290,20 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             {200: _json(ref("Forecasts"), "past loads")},
         )
     },
+    "/machine/reloads": {
+        "get": _operation(
+            "show_reloads",
+            "The loads of models since the start: how many were paid and avoided, and who caused the newest ones",
+            {200: _json(ref("Reloads"), "the ledger")},
+        )
+    },
+    "/metrics": {
+        "get": _operation(
+            "show_metrics",
+            "What is counted and what is now, for Prometheus",
+            {200: {"description": "metrics as text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+        )
+    },
     "/events": {
         "get": _operation(
             "follow_events",

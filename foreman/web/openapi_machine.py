@@ -4,6 +4,7 @@ from typing import Final
 
 from foreman.core.gate import Cause
 from foreman.core.lanes import Lane, Wait
+from foreman.core.reload import Reason
 from foreman.core.submission import GATE
 from foreman.web.openapi_shapes import COUNT, ID, NUMBER, SWITCH, TEXT, TIME, Schema, array, or_null, record, ref, words
 from foreman.web.reasons import WORDS
@@ -57,6 +58,38 @@ _FORECAST: Final = record(
         "context_length": or_null(COUNT),
     }
 )
+_LOAD_OPTION: Final = or_null({"type": ["integer", "boolean"]})
+_RELOAD: Final = record(
+    {
+        "at": or_null(TIME),
+        "model": TEXT,
+        "load_key": TEXT,
+        "reason": words(Reason, "why it was needed"),
+        "evicted": array(TEXT, description="the models that had to go first"),
+        "options": {
+            "type": "object",
+            "description": "the load options that differ from what was in memory",
+            "additionalProperties": record({"was": _LOAD_OPTION, "wanted": _LOAD_OPTION}),
+        },
+        "client": {**TEXT, "description": "who caused it"},
+        "job": {**or_null(ID), "description": "null for who does not see all jobs"},
+        "seconds": NUMBER,
+        "loaded": {**SWITCH, "description": "false where it failed or was given up"},
+    }
+)
+_RELOADS: Final = record(
+    {
+        "since": or_null(TIME),
+        "paid": record({"count": COUNT, "minutes": NUMBER, "failed": COUNT}),
+        "avoided": or_null(
+            record(
+                {"count": {"type": "integer"}, "minutes": or_null(NUMBER)},
+                description="what the order of arrival would have cost beyond that; below zero where it was cheaper",
+            )
+        ),
+        "reloads": array(_RELOAD, description="the newest first"),
+    }
+)
 
 
 def lanes(running: Schema, **more: Schema) -> Schema:
@@ -94,5 +127,6 @@ MACHINE_SCHEMAS: Final[dict[str, Schema]] = {
             "next": or_null(_NEXT),
         }
     ),
+    "Reloads": _RELOADS,
     "Forecasts": record({"forecasts": array(_FORECAST)}),
 }

@@ -23,11 +23,13 @@ from foreman.web.errors import Handler, is_own, render
 from foreman.web.events import events
 from foreman.web.guard import GUARD
 from foreman.web.machine import forecasts, machine
+from foreman.web.metrics import metrics
 from foreman.web.openapi import openapi
 from foreman.web.override import override
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
 from foreman.web.queued import embeddings, queued
+from foreman.web.reloads import reloads
 from foreman.web.response import response
 from foreman.web.status import health, root
 
@@ -54,6 +56,8 @@ OWN: Final[tuple[Row, ...]] = (
     ("POST", "/slots/{id}/heartbeat", slots.beaten, INFER),
     ("GET", "/machine", machine, READ),
     ("GET", "/machine/forecasts", forecasts, READ),
+    ("GET", "/machine/reloads", reloads, READ),
+    ("GET", "/metrics", metrics, READ),
     ("GET", "/events", events, EITHER),
     ("GET", "/keys", keys.listed, ADMIN),
     ("POST", "/keys", keys.created, ADMIN),

@@ -16,6 +16,7 @@ from foreman.core.lanes import Lane
 from foreman.core.ollama import late_error
 from foreman.core.padding import pad
 from foreman.core.submission import Submission
+from foreman.core.trace import carried
 from foreman.engine.relay import Reader
 from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
@@ -40,7 +41,7 @@ async def asked(request: web.Request) -> web.StreamResponse:
     body = await read_body(request, BODY_BYTES)
     wanted = slots.read(body)
     client = client_of(request.headers, request.remote)
-    payload, key_id = Payload(slots.PATH, (), wanted.body), request[CALLER].key_id
+    payload, key_id = Payload(slots.PATH, carried(request.headers.items()), wanted.body), request[CALLER].key_id
     submission = Submission(payload, wanted.key, client, lane=wanted.lane, override=wanted.override, key_id=key_id)
     submission = repeatable(overriding(submission, request.headers), request.headers, body)
     ticket = await engine.submit(submission)

@@ -19,8 +19,9 @@ from tests.e2e.own import GENERATE, call, handed, prompt
 from tests.e2e.process import PATIENCE, Foreman
 from tests.e2e.puppet import Puppet, serving_on
 from tests.e2e.test_remotes import settings_file
-from tests.e2e.test_run import ended, started, until
+from tests.e2e.test_run import ended, started
 from tests.engine.fake_machine import GB
+from tests.polling import until
 
 CHAT, PULL = "/v1/chat/completions", "/api/pull"
 LARGE, OTHER = "llama3.1:70b", "qwen2.5:72b"
@@ -83,7 +84,7 @@ class Post:
             assert (await call(self.foreman, "GET", f"/jobs/{job}"))[1]["state"] == "done"
 
     def remote_spans(self) -> list[Span]:
-        return [(one.began_at, one.ended_at) for one in self.remote.calls if one.ended_at is not None]
+        return [(one.at, one.ended_at) for one in self.remote.calls if one.ended_at is not None]
 
     def local_spans(self) -> list[Span]:
         """All that made the target work: loads, inference, pulls."""

@@ -15,7 +15,8 @@ from tests.e2e.own import GENERATE, call, handed, prompt, state_of
 from tests.e2e.process import PATIENCE, Foreman, serving
 from tests.e2e.puppet import serving_on
 from tests.e2e.test_cli import run
-from tests.e2e.test_run import ended, ran, started, until
+from tests.e2e.test_run import ended, ran, started
+from tests.polling import until
 
 # More than any disk has, so this machine must always hold.
 NO_DISK = {"gate": "auto", "disk_reserve": "1024TiB", "max_load_per_core": 1000, "foreign_processes": ""}

@@ -8,109 +8,35 @@ import contextlib
 import os
 import random
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import aiohttp
 import orjson
 import pytest
 
-from foreman.testing import Script, StubOllama
-from tests.e2e import raw
-from tests.e2e.client import Got, asking, chat, chat_v1, post, submit
-from tests.e2e.history import Call, History, Run, faults
+from foreman.testing import Script, StubOllama, StubRemote
+from tests.e2e import spans
+from tests.e2e.client import Got, chat, post, submit
+from tests.e2e.endings import FAR, SLOTS
+from tests.e2e.history import faults
+from tests.e2e.load import MODELS, Load
 from tests.e2e.process import PATIENCE, Foreman, arguments, go, serving, warmed
-from tests.e2e.raw import CUT
-from tests.e2e.stored import stored
-from tests.mixing import CLOUD, mixed, remote
-from tests.mixing import most as most_at_once
+from tests.e2e.records import Call, History, Run
+from tests.e2e.spans import PULL
+from tests.e2e.stored import Stored, stored
 
 CHAT = "/api/chat"
-PATHS = (CHAT, "/v1/chat/completions")
-MODELS = ("a", "b", "c")
-# Of both lanes.
-ASKED = (*MODELS, CLOUD)
+PATHS = (CHAT, "/v1/chat/completions", PULL)
 TOKENS = 12
 # Remote ones at once.
-SLOTS = 3
-CLIENTS = 5
+SLOTS_AT_ONCE = 3
+CLIENTS = 6
 # How many of the kills come while foreman still starts, and what a start takes.
 KILLED_AT_START, START_SECONDS = 0.2, 0.15
 KILLS = int(os.environ.get("FOREMAN_KILLS", "50"))
-
-
-class Load:
-    """Clients that ask on and on, whichever foreman is there."""
-
-    def __init__(self, rng: random.Random, stub: StubOllama) -> None:
-        self.calls: list[Call] = []
-        self._rng = rng
-        self._stub = stub
-        self._up = asyncio.Event()
-        self._url = ""
-        self._stopped = False
-
-    def reach(self, url: str) -> None:
-        self._url = url
-        self._up.set()
-
-    def lost(self) -> None:
-        self._up.clear()
-
-    def stop(self) -> None:
-        """Ask no more; what was asked may end."""
-        self._stopped = True
-        self._up.set()
-
-    async def client(self) -> None:
-        while True:
-            await self._up.wait()
-            if self._stopped:
-                return
-            await self._ask()
-
-    async def _ask(self) -> None:
-        rng = self._rng
-        make = rng.choice((chat, chat_v1))
-        path, fields = make(rng.choice(ASKED), f"question {len(self.calls)}", stream=rng.random() < 0.7)
-        call = Call(path, orjson.dumps(fields))
-        self.calls.append(call)
-        kinds = (self._wait, self._leave_early, self._hand_over, self._ask_twice, self._cancel)
-        (kind,) = rng.choices(kinds, (6, 1, 2, 1, 2))
-        with contextlib.suppress(*CUT, aiohttp.ClientError):  # whoever it was is dead; the next one is announced
-            await kind(call)
-
-    async def _wait(self, call: Call, *headers: str) -> None:
-        got = await raw.ask(self._url, f"POST {call.path}", *headers, body=call.body)
-        call.status, call.job, call.whole = got.status, got.headers.get("x-foreman-job"), got.whole
-        call.got = b"" if got.status == 202 else got.body
-
-    async def _hand_over(self, call: Call) -> None:
-        await self._wait(call, "Prefer: respond-async")
-
-    async def _ask_twice(self, call: Call) -> None:
-        call.twin = Call(call.path, call.body)
-        key = f"Idempotency-Key: {len(self.calls)}"
-        both = await asyncio.gather(self._wait(call, key), self._wait(call.twin, key), return_exceptions=True)
-        for error in both:
-            if error is not None:
-                raise error
-
-    async def _cancel(self, call: Call) -> None:
-        await self._hand_over(call)
-        for _ in range(self._rng.randrange(60)):  # let it get somewhere
-            await asyncio.sleep(0)
-        got = await raw.ask(self._url, f"DELETE /jobs/{call.job}")
-        call.sent = sum(entry.body == call.body for entry in self._stub.ledger.entries)
-        call.cancelled = got.status
-
-    async def _leave_early(self, call: Call) -> None:
-        call.left = True
-        async with asking(self._url, call.path, call.body) as answer:
-            call.status, call.job = answer.status, answer.headers.get("X-Foreman-Job")
-            call.got = await answer.content.readany()
 
 
 @asynccontextmanager
@@ -126,9 +52,27 @@ async def recorded(foreman: Foreman, stub: StubOllama, history: History) -> Asyn
 
 
 async def expected(calls: list[Call]) -> dict[bytes, bytes]:
-    """What the target answers to each request, asked of another one that is the same."""
-    async with StubOllama(MODELS, tokens=TOKENS) as stub:
-        return {call.body: (await post(stub.url, call.path, call.body)).body for call in calls}
+    """What the target and the remote API answer to each request, asked of others that are the same."""
+    found = {}
+    async with StubOllama(MODELS, tokens=TOKENS) as stub, StubRemote(tokens=TOKENS) as remote:
+        for call in calls:
+            if call.path in (SLOTS, PULL):
+                continue
+            far = orjson.loads(call.body)["model"] == FAR
+            url = remote.base_url.removesuffix("/v1") if far else stub.url
+            found[call.body] = (await post(url, call.path, call.body)).body
+    return found
+
+
+def text_of(body: bytes) -> str:
+    """The question in a chat."""
+    return str(orjson.loads(body)["messages"][0]["content"])
+
+
+def billed(remote: StubRemote, calls: list[Call]) -> Counter[bytes]:
+    """How often each request has reached the remote API, by the body that the client sent."""
+    asked = {text_of(call.body): call.body for call in calls if FAR.encode() in call.body}
+    return Counter(asked[call.text] for call in remote.calls)
 
 
 async def go_for(foreman: Foreman, seconds: float) -> None:
@@ -138,10 +82,34 @@ async def go_for(foreman: Foreman, seconds: float) -> None:
             await go(foreman)
 
 
-async def moments(stub: StubOllama, count: int) -> None:
-    """Let so many things happen at the target."""
-    left = iter(range(count))
-    await stub.ledger.wait_for(lambda _: next(left, None) is None, PATIENCE)
+@dataclass
+class Dying:
+    """When the next foreman is to die: after so many happenings, or in the middle of a certain kind of work."""
+
+    rng: random.Random
+    stub: StubOllama
+    remote: StubRemote
+    load: Load
+    number: int = 0
+
+    async def moment(self) -> None:
+        kinds = (self._happenings, self._slot, self._happenings, self._pull, self._happenings, self._remote)
+        self.number += 1
+        await kinds[self.number % len(kinds)]()
+
+    async def _happenings(self, most: int = 150) -> None:
+        left = iter(range(self.rng.randrange(most)))
+        await self.stub.ledger.wait_for(lambda _: next(left, None) is None, PATIENCE)
+
+    async def _slot(self) -> None:
+        await self.load.held(PATIENCE)
+
+    async def _pull(self) -> None:
+        await self.stub.ledger.wait_for(lambda ledger: any(not e.ended_at for e in ledger.on(PULL)), PATIENCE)
+        await self._happenings(10)
+
+    async def _remote(self) -> None:
+        await self.remote.wait_for(lambda: self.remote.under_way() > 0, PATIENCE)
 
 
 @pytest.mark.timeout(300)
@@ -149,10 +117,21 @@ async def test_kill_9_at_random_moments_under_load(tmp_path: Path) -> None:
     seed = int(os.environ.get("FOREMAN_KILL_SEED", random.randrange(1 << 32)))
     sys.stdout.write(f"FOREMAN_KILL_SEED={seed}\n")
     rng = random.Random(seed)
-    db, history = tmp_path / "foreman.db", History()
-    async with StubOllama(MODELS, tokens=TOKENS, tokens_per_second=1500, load_seconds=0.01) as stub:
-        command = arguments(stub.url, db, poll_seconds=0.2, remote_slots=SLOTS)
-        load = Load(random.Random(seed), stub)
+    db, history = tmp_path / "foreman.db", History(slots=SLOTS_AT_ONCE)
+    async with (
+        StubOllama(MODELS, tokens=TOKENS, tokens_per_second=1500, load_seconds=0.01) as stub,
+        StubRemote(tokens=TOKENS, tokens_per_second=1500) as remote,
+    ):
+        settings = tmp_path / "foreman.toml"
+        settings.write_text(f'[[remote]]\nname = "far"\nbase_url = "{remote.base_url}"\nmodels = ["{FAR}"]\n')
+        command = arguments(stub.url, db, config=settings, poll_seconds=0.2, remote_slots=SLOTS_AT_ONCE)
+
+        def sent(body: bytes) -> int:
+            times = sum(entry.body == body for entry in stub.ledger.entries)
+            return times + billed(remote, load.calls)[body]
+
+        load = Load(random.Random(seed), sent)
+        dying = Dying(rng, stub, remote, load)
         clients = [asyncio.create_task(load.client()) for _ in range(CLIENTS)]
         following = await warmed(*command, home=tmp_path)
         for _ in range(KILLS):
@@ -164,22 +143,39 @@ async def test_kill_9_at_random_moments_under_load(tmp_path: Path) -> None:
                 await go(foreman)
                 load.reach(foreman.url)
                 following = await warmed(*command, home=tmp_path)
-                await moments(stub, rng.randrange(150))
+                await dying.moment()
                 load.lost()
         async with recorded(following, stub, history) as foreman:
             await go(foreman)
+            load.reach(foreman.url)
             load.stop()
-            await foreman.healthy(lambda report: report["queue"]["depth"] == 0 and report["running"] is None)
             await asyncio.gather(*clients)
+            await foreman.healthy(lambda report: report["queue"]["depth"] == 0 and report["running"] is None)
         most = stub.ledger.max_concurrent
-        assert mixed(stub) == [], f"FOREMAN_KILL_SEED={seed}"
-        assert most_at_once(remote(stub)) <= SLOTS, f"FOREMAN_KILL_SEED={seed}"
+        history.spans = [*spans.of_target(stub), *spans.of_remote(remote), *load.spans]
+        history.billed = billed(remote, load.calls)
     history.calls, history.expected = load.calls, await expected(load.calls)
     jobs = stored(db)
-    again = sum(job.attempts > 1 for job in jobs)
-    sys.stdout.write(f"{len(jobs)} jobs of {len(load.calls)} requests, {again} run more than once\n")
-    assert faults(history, jobs, most) == [], f"FOREMAN_KILL_SEED={seed}"
-    assert len(jobs) > KILLS > again > KILLS / 10
+    found = faults(history, jobs, most)
+    assert found == [], "\n".join((f"FOREMAN_KILL_SEED={seed}", *found))
+    told, counts = summary(history, jobs)
+    sys.stdout.write(f"{told}\n")
+    assert len(jobs) > KILLS
+    # Each kind of work has met its kill.
+    assert all(counts), f"FOREMAN_KILL_SEED={seed}: {told}"
+
+
+def summary(history: History, jobs: list[Stored]) -> tuple[str, list[int]]:
+    """What the kills have met, in words and in numbers."""
+    again = sum(job.attempts > 1 and job.path != PULL for job in jobs)
+    pulled = sum(job.attempts > 1 and job.path == PULL for job in jobs)
+    lost = sum(job.error_code == "maybe_billed" for job in jobs)
+    found = sum(event["event"] == "slot_found" for run in history.runs for event in run.events)
+    told = (
+        f"{len(jobs)} jobs of {len(history.calls)} requests: {again} run more than once, {pulled} pulls carried on, "
+        f"{lost} that may have been billed, slots found again {found} times"
+    )
+    return told, [again, pulled, lost, found]
 
 
 # -- at chosen moments
@@ -237,11 +233,6 @@ MOMENTS: dict[str, tuple[Callable[[Scene], Awaitable[None]], list[tuple[str, int
     "streaming": (streaming, [("first", 2, 2)]),
     "answered": (answered, [("first", 1, 1)]),
 }
-
-
-def text_of(body: bytes) -> str:
-    """The question in a chat."""
-    return str(orjson.loads(body)["messages"][0]["content"])
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

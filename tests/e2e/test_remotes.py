@@ -437,3 +437,18 @@ async def test_a_slow_stream_of_the_target_is_not_disturbed(tmp_path: Path) -> N
         assert (await post(foreman.url, *chat_v1("one", "beside"))).whole
         stub.release("a")
         assert (await near).whole
+
+
+async def test_what_waits_for_a_remote_is_counted_under_one_name_through_a_restart(tmp_path: Path) -> None:
+    async with StubRemote(KEY) as remote:
+        async with far(tmp_path, remote) as (_, foreman):
+            await call(foreman, "POST", "/queue/pause")
+            path, body = chat_v1("far/x", "hi")
+            _, job, _ = await call(foreman, "POST", "/jobs", {"path": path, "body": body})
+            assert (await foreman.health())["queue"]["by_model"] == {"far/x": 1}
+            await foreman.kill()
+        async with far(tmp_path, remote) as (_, foreman):
+            assert (await foreman.health())["queue"]["by_model"] == {"far/x": 1}
+            await call(foreman, "POST", "/queue/resume")
+            await foreman.settled(job["id"])
+            assert (await foreman.health())["queue"]["by_model"] == {}

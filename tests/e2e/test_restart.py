@@ -6,7 +6,6 @@ import resource
 import signal
 import socket
 import sqlite3
-import time
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +23,8 @@ from tests.e2e.process import Foreman, arguments, serving, spawn
 from tests.e2e.stored import job_of, stored
 
 CHAT = "/api/chat"
-AT_ONCE = 3.0
+# Far longer than any wait here has patience: who drains so long fails.
+FOR_EVER = 3600
 # Half a second, but for what two clocks make of it.
 ORPHANED = 0.49
 
@@ -133,16 +133,15 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     async with (
         StubOllama() as stub,
         DeafProxy(stub.host, stub.port) as proxy,
-        serving(proxy.url, db, drain_seconds=60) as foreman,
+        serving(proxy.url, db, drain_seconds=FOR_EVER) as foreman,
     ):
         stub.script(CHAT, Script(hold=0))
         client = asyncio.create_task(post(foreman.url, *chat("llama3", "long")))
         await stub.ledger.held()
         await stopping(foreman)
         foreman.send(signal.SIGTERM)
-        async with asyncio.timeout(AT_ONCE):
-            await refused(await client)
-            assert await foreman.ended() == 0
+        await refused(await client)
+        assert await foreman.ended() == 0
     assert [(job.state, job.attempts) for job in stored(db)] == [("queued", 0)]
 
 
@@ -190,14 +189,13 @@ async def test_a_stop_while_the_target_is_away_keeps_the_queue(tmp_path: Path) -
     db = tmp_path / "foreman.db"
     async with StubOllama() as stub:
         stub.refuse()
-        async with serving(stub.url, db) as foreman:
+        async with serving(stub.url, db, drain_seconds=FOR_EVER) as foreman:
             waiting = await submit(foreman, chat("llama3", "1"), chat("qwen3:8b", "2"))
             await foreman.event("target_down")
             foreman.send(signal.SIGTERM)
             for client in waiting:
                 await refused(await client)
-            async with asyncio.timeout(AT_ONCE):
-                assert await foreman.ended() == 0
+            assert await foreman.ended() == 0
         assert [(job.state, job.attempts) for job in stored(db)] == [("queued", 0)] * 2
         await stub.accept()
         assert await resumed(stub, db, 2) == ["1", "2"]
@@ -207,12 +205,10 @@ async def test_a_stop_while_the_target_is_away_keeps_the_queue(tmp_path: Path) -
 
 
 async def fails(*command: str, home: Path) -> str:
-    """Start foreman in vain: the one line it says, soon."""
-    begun = time.monotonic()
+    """Start foreman in vain: the one line it says."""
     foreman = await spawn(*command, home=home)
     status = await foreman.ended()
     assert status == 1
-    assert time.monotonic() - begun < AT_ONCE
     (line,) = foreman.lines
     assert line.startswith("foreman: ")
     return line
@@ -328,8 +324,7 @@ async def test_a_full_disk_does_not_keep_foreman_from_stopping(tmp_path: Path) -
         await stopping(foreman)
         foreman.send(signal.SIGTERM)
         await refused(await running)
-        async with asyncio.timeout(AT_ONCE):
-            assert await foreman.ended() == 0, foreman.lines
+        assert await foreman.ended() == 0, foreman.lines
         assert await resumed(stub, db, 1) == ["running"]
 
 

@@ -10,7 +10,7 @@ import sys
 import termios
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,7 @@ from foreman.testing import StubOllama
 from tests.e2e.holders import held, release, waits
 from tests.e2e.own import GENERATE, call, handed, prompt
 from tests.e2e.process import PATIENCE, Foreman, environment, serving
+from tests.polling import until
 
 # What a command does to say that it runs, and to wait until it may end: `$1` is a folder.
 STEPS = 'touch "$1/begun"; while [ ! -e "$1/end" ]; do sleep 0.05; done; '
@@ -46,12 +47,6 @@ async def ended(process: Process, given: bytes = b"") -> tuple[int | None, str, 
 
 async def ran(url: str, home: Path, *words: str, given: bytes = b"") -> tuple[int | None, str, str]:
     return await ended(await started(url, home, *words), given)
-
-
-async def until(seen: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not seen():  # noqa: ASYNC110 nobody tells
-            await asyncio.sleep(0.02)
 
 
 async def running(foreman: Foreman) -> str:
@@ -283,6 +278,7 @@ class Terminal:
         self.said = b""
         self._process = process
         self._screen = screen
+        self._news = asyncio.Event()
         os.set_blocking(screen, False)
         asyncio.get_running_loop().add_reader(screen, self._read)
 
@@ -302,12 +298,16 @@ class Terminal:
             self.said += os.read(self._screen, 65536)
         except OSError:  # the last one has closed it
             asyncio.get_running_loop().remove_reader(self._screen)
+        self._news.set()
 
     def type(self, keys: bytes) -> None:
         os.write(self._screen, keys)
 
     async def shows(self, text: bytes) -> None:
-        await until(lambda: re.search(text, self.said))
+        async with asyncio.timeout(PATIENCE):
+            while not re.search(text, self.said):
+                self._news.clear()
+                await self._news.wait()
 
     async def ended(self) -> int:
         async with asyncio.timeout(PATIENCE):

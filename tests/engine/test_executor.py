@@ -9,10 +9,12 @@ import pytest
 from foreman.core.errors import StorageFull
 from foreman.core.job import Claim, Next
 from foreman.core.lanes import Lane
+from foreman.core.residency import Swap
 from foreman.engine.clock import millis
 from foreman.engine.executor import ORPHAN_SECONDS, RECHECK_SECONDS, Executor
 from foreman.engine.live import LiveJobs
 from foreman.engine.relay import Budget
+from foreman.engine.reloads import Reloads
 from foreman.engine.settlement import STORE_PAUSE_SECONDS, Settlement
 from foreman.engine.start import begun
 from foreman.engine.upstreams import Upstreams
@@ -50,7 +52,7 @@ class Subject:
         self.shelf, self.clock, self.target = Shelf(), HandClock(), Target()
         self.jobs = LiveJobs(Budget(1))
         clock: Any = self.clock
-        settlement = Settlement(cast(Any, self.shelf), self.jobs, clock)
+        settlement = Settlement(cast(Any, self.shelf), self.jobs, clock, Reloads(cast(Any, None), Swap.TARGET, clock))
         self.trouble = settlement.trouble
         self.executor = Executor(
             settlement, cast(Any, None), Upstreams(), cast(Any, self.target), clock, cast(Any, None)

@@ -26,6 +26,15 @@ async def test_it_wants_its_key_and_keeps_what_it_was_asked() -> None:
         status, body = await ask(stub, "sk-1", stream=True)
         assert (status, body.endswith(b"data: [DONE]\n\n")) == (200, True)
         assert [call.text for call in stub.calls] == ["hi"] * 3
+        await stub.wait_for(lambda: stub.under_way() == 0)
+        assert all(call.ended_at is not None and call.at <= call.ended_at for call in stub.calls)
+
+
+async def test_a_slow_one_is_heard_piece_by_piece() -> None:
+    async with StubRemote(tokens=3, tokens_per_second=1000) as stub:
+        slow = await ask(stub, stream=True)
+        stub.tokens_per_second = 0
+        assert slow == await ask(stub, stream=True)
 
 
 async def test_above_its_limit_it_says_429() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -318,13 +319,35 @@ async def test_who_asks_and_does_not_read_is_not_answered_without_end(tmp_path: 
 
 
 @on_both_loops
+async def test_who_has_yet_to_read_what_is_written_is_not_idle_either(tmp_path: Path) -> None:
+    async with quick(tmp_path, idle=0.05) as served, deaf(served) as client:
+        ours, asked = await served.only(), 0
+        while not full(ours):
+            await asyncio.get_running_loop().sock_sendall(client, TAGS)
+            asked += 1
+            for _ in range(5):  # one after the other, so that nothing is left to be answered
+                await asyncio.sleep(0)
+        assert not ours._data
+        for _ in range(3):  # it has looked whether nothing was going on for too long
+            await until(partial(_has_looked, ours, ours._timer))
+        async with hearing(client) as connection:
+            for _ in range(asked):
+                assert (await got(connection)).status == 200
+            assert await connection.closed() == b""
+
+
+def _has_looked(ours: QuickConnection, last: asyncio.TimerHandle | None) -> bool:
+    return ours._timer is not last
+
+
+@on_both_loops
 async def test_who_has_yet_to_read_is_not_idle(tmp_path: Path) -> None:
     async with quick(tmp_path, idle=0.05) as served, deaf(served) as client:
         served.stub.script(PATH, LONG)
         ours = await served.only()
         await asyncio.get_running_loop().sock_sendall(client, posted())
         await until(lambda: full(ours))
-        await asyncio.sleep(0.2)
+        assert ours._timer is None
         async with hearing(client) as connection:
             assert (await got(connection)).whole
             assert await connection.closed() == b""

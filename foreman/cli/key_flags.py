@@ -18,7 +18,8 @@ SCOPES: Final = """\
 scopes:
   infer   chats, completions, embeddings, slots; its own jobs
   read    models, the queue, the machine, metrics
-  manage  pull, create, copy, push and delete models, pause, and what foreman does not know
+  manage  pull, create, copy, push and delete models, pause,
+          and what foreman passes on unknown
   admin   everything: all jobs, and keys
 """
 

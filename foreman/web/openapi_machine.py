@@ -80,7 +80,7 @@ _RELOAD: Final = record(
             "additionalProperties": record({"was": _LOAD_OPTION, "wanted": _LOAD_OPTION}),
         },
         "client": {**TEXT, "description": "who caused it"},
-        "job": ID,
+        "job": {**or_null(ID), "description": "null for who does not see all jobs"},
         "seconds": NUMBER,
         "loaded": {**SWITCH, "description": "false where it failed or was given up"},
     }

@@ -2,19 +2,24 @@
 
 from aiohttp import web
 
+from foreman.core.access import Caller
 from foreman.core.reload import Reload
 from foreman.engine.engine import Engine
 from foreman.web.app_keys import ENGINE
+from foreman.web.guard import CALLER
 from foreman.web.jobs import answer_json
 from foreman.web.jobview import moment
 
 
 async def reloads(request: web.Request) -> web.Response:
-    return answer_json(reloads_view(request.app[ENGINE]))
+    return answer_json(reloads_view(request.app[ENGINE], request[CALLER]))
 
 
-def reloads_view(engine: Engine) -> dict[str, object]:
-    """Counts since the start, and the newest loads, the newest first. Minutes are estimates; see engine/reloads.py."""
+def reloads_view(engine: Engine, caller: Caller) -> dict[str, object]:
+    """Counts since the start, and the newest loads, the newest first. Minutes are estimates; see engine/reloads.py.
+
+    Whose job a load was for is not known here, so only who sees all jobs is told which one it was.
+    """
     ledger = engine.reloads
     avoided = ledger.avoided
     minutes = None if avoided is None or avoided.seconds is None else round(avoided.seconds / 60, 2)
@@ -22,11 +27,11 @@ def reloads_view(engine: Engine) -> dict[str, object]:
         "since": moment(int(engine.started_at * 1000)),
         "paid": {"count": ledger.paid.total(), "minutes": round(ledger.seconds / 60, 2), "failed": ledger.failed},
         "avoided": None if avoided is None else {"count": avoided.count, "minutes": minutes},
-        "reloads": [reload_view(reload) for reload in reversed(ledger.kept)],
+        "reloads": [reload_view(reload, named=caller.sees_all) for reload in reversed(ledger.kept)],
     }
 
 
-def reload_view(reload: Reload) -> dict[str, object]:
+def reload_view(reload: Reload, *, named: bool) -> dict[str, object]:
     return {
         "at": moment(reload.at),
         "model": reload.key.model,
@@ -35,7 +40,7 @@ def reload_view(reload: Reload) -> dict[str, object]:
         "evicted": list(reload.cause.evicted),
         "options": {name: {"was": was, "wanted": now} for name, (was, now) in reload.cause.options.items()},
         "client": reload.client,
-        "job": reload.job,
+        "job": reload.job if named else None,
         "seconds": round(reload.seconds, 3),
         "loaded": reload.loaded,
     }

@@ -84,7 +84,16 @@ async def test_nothing_that_was_said_and_nothing_that_opens_is_found_elsewhere(
             foreman.url, f"GET /jobs/{jobs[0]}/response", f"X-Api-Key: {made[0]}"
         )).body  # fmt: skip
         assert PLACES["prompt"].encode() in files(db)
-        for path in ("/jobs", "/queue", "/health", "/machine", "/machine/forecasts", f"/jobs/{jobs[0]}", "/keys"):
+        for path in (
+            "/jobs",
+            "/queue",
+            "/health",
+            "/machine",
+            "/machine/reloads",
+            "/metrics",
+            f"/jobs/{jobs[0]}",
+            "/keys",
+        ):
             for key in (made[1], "fm_wrong", admin):
                 if key != admin or path not in ("/jobs", f"/jobs/{jobs[0]}"):
                     answer = await raw.ask(foreman.url, f"GET {path}", f"X-Api-Key: {key}")

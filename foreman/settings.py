@@ -196,7 +196,10 @@ class Settings:
     disk_reserve: int = field(
         default=30 * 10**9,
         metadata=_of(
-            BYTES, "The disk space that must stay free: no load and no pull goes below it; 0: no look.", 0, 1024 * TIB
+            BYTES,
+            "The disk space that must stay free: no load, pull or create goes below it; 0: no look.",
+            0,
+            1024 * TIB,
         ),
     )
     memory_reserve: int = field(

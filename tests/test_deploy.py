@@ -28,6 +28,7 @@ def test_every_file_is_known_here() -> None:
         "compose.yaml",
         "foreman.plist",
         "foreman.service",
+        "grafana.json",
         "install-agent.sh",
         "nginx.conf",
     }

@@ -12,7 +12,7 @@ import pytest
 
 from foreman.cli import flags
 from foreman.config import load
-from foreman.core import errors
+from foreman.core import errors, slots
 from foreman.core.errors import ConfigError, ForemanError, StartupError
 from foreman.core.job import TRANSITIONS, JobState
 from foreman.core.ollama import EMBEDDING_PATHS, JOB_PATHS, LOAD_OPTIONS, QUEUED_PATHS
@@ -191,7 +191,9 @@ def check_curl(words: list[str]) -> None:
     assert own or parts.path in METHODS or parts.path in PASSED_ON
     if own or parts.path in METHODS:
         assert method in own or method in METHODS[parts.path]
-    if body is not None:
+    if parts.path == slots.PATH:
+        slots.read((body or "").encode())
+    elif body is not None:
         said = json.loads(body)
         for job in said if isinstance(said, list) else [said]:
             assert (job["body"] if parts.path == "/jobs" else job)["model"]

@@ -46,8 +46,9 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: object = None,
         headers: Mapping[str, str] | None = None,
+        any_status: bool = False,
     ) -> Json:
-        """What foreman answers; an empty object where it says nothing."""
+        """What foreman answers; an empty object where it says nothing. `any_status`: no answer is a refusal."""
         data = None if body is None else orjson.dumps(body)
         timeout = aiohttp.ClientTimeout(total=QUESTION_SECONDS, sock_connect=CONNECT_SECONDS)
         with self._told():
@@ -55,7 +56,7 @@ class Api:
                 method, self.url + path, params=query, data=data, headers=headers, timeout=timeout
             ) as response:
                 text = await response.read()
-        if response.status >= 400:
+        if response.status >= 400 and not (any_status and response.content_type == "application/json"):
             raise _refused(response.status, text)
         answer: Json = orjson.loads(text) if text else {}
         return answer
@@ -73,10 +74,20 @@ class Api:
                 yield response
 
     @asynccontextmanager
-    async def pull(self, body: Json) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The progress of a pull as it comes; who leaves the block early has left the pull."""
+    async def events(self) -> AsyncIterator[aiohttp.ClientResponse]:
+        """What happens, as it happens."""
         with self._told():
-            async with self._session.post(self.url + "/api/pull", data=orjson.dumps(body)) as response:
+            async with self._session.get(self.url + "/events") as response:
+                if response.status >= 400:
+                    raise _refused(response.status, await response.read())
+                yield response
+
+    @asynccontextmanager
+    async def pull(self, body: Json, *, force: bool = False) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The progress of a pull as it comes; who leaves the block early has left the pull."""
+        headers = {"X-Foreman-Override": "gate"} if force else None
+        with self._told():
+            async with self._session.post(self.url + "/api/pull", data=orjson.dumps(body), headers=headers) as response:
                 yield response
 
     @asynccontextmanager

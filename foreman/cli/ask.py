@@ -13,16 +13,24 @@ import orjson
 from foreman.cli import forecasttext, jobtext
 from foreman.cli.api import Api, Json, job_path
 from foreman.cli.client_flags import Ask
+from foreman.cli.doctor import as_json, examine, lines
 from foreman.cli.pull import Pull
+from foreman.cli.status import look, screen
+from foreman.cli.submission import submission, zoned
 from foreman.cli.table import Cell, table
 from foreman.cli.terminal import Piece, paint, printable, screen_columns, wants_colour, writable
+from foreman.cli.top import top
 from foreman.cli.watch import Watch, exit_status
 from foreman.config import URL_ENV, Configured
+from foreman.core.diagnosis import Level
 from foreman.core.errors import ConfigError, Refused
 from foreman.core.pulls import PullRequest
 from foreman.keyfile import read_api_key
+from foreman.settings import Settings
 
 PAGE: Final = 500
+# Where lines end that no terminal cuts.
+WIDE: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ class Output:
 def run(ask: Ask, configured: Configured, environ: Mapping[str, str] = os.environ) -> int:
     """Do what a command asks and return the exit status. Raises NotReached, Refused and ConfigError."""
     output = Output(sys.stdout, sys.stderr, environ)
-    return asyncio.run(_run(ask, *address(ask.url, configured, environ), output))
+    return asyncio.run(_run(ask, *address(ask.url, configured, environ), output, configured.settings))
 
 
 def address(named: str | None, configured: Configured, environ: Mapping[str, str]) -> tuple[str, str | None]:
@@ -72,13 +80,15 @@ def address(named: str | None, configured: Configured, environ: Mapping[str, str
     return url, key
 
 
-async def _run(ask: Ask, url: str, key: str | None, output: Output) -> int:
+async def _run(ask: Ask, url: str, key: str | None, output: Output, settings: Settings) -> int:
     async with Api(url, key) as api:
+        if ask.command == "doctor" and not ask.forecast:
+            return await _doctor(ask, api, output, settings)
         return await _COMMANDS[ask.command](ask, api, output)
 
 
 async def _submit(ask: Ask, api: Api, output: Output) -> int:
-    job = await api.ask("POST", "/jobs", body=_submission(ask))
+    job = await api.ask("POST", "/jobs", body=await submission(ask, api))
     if not ask.wait:
         if ask.as_json:
             output.json(job)
@@ -90,51 +100,6 @@ async def _submit(ask: Ask, api: Api, output: Output) -> int:
     return _ended(await watch.run(), ask, output, quiet=True)
 
 
-def _submission(ask: Ask) -> Json:
-    """The body of POST /jobs. Raises ConfigError."""
-    if (ask.path is None) != (ask.body is None):
-        raise ConfigError("--path and --body belong together; see foreman submit --help")
-    if ask.path is not None and ask.body is not None:
-        if ask.model is not None:
-            raise ConfigError("with --path and --body the body names the model; leave MODEL and PROMPT out")
-        job: Json = {"path": ask.path, "body": _json_of(ask)}
-    else:
-        if ask.model is None:
-            raise ConfigError("name a MODEL and what to ask it, or --path and --body; see foreman submit --help")
-        prompt = " ".join(ask.prompt) or sys.stdin.read()
-        if not prompt.strip():
-            raise ConfigError("there is nothing to ask: give a PROMPT, or write it to standard input")
-        job = {"path": "/api/chat", "body": {"model": ask.model, "messages": [{"role": "user", "content": prompt}]}}
-    if ask.force:
-        job["override"] = "gate"
-    if ask.not_before is not None:
-        job["not_before"] = float(ask.not_before) if _is_number(ask.not_before) else _zoned(ask.not_before)
-    return job
-
-
-def _json_of(ask: Ask) -> object:
-    name = str(ask.body)
-    try:
-        text = sys.stdin.buffer.read() if name == "-" else open(name, "rb").read()  # noqa: SIM115
-        return orjson.loads(text)
-    except OSError as error:
-        raise ConfigError(f"the body {name} cannot be read: {error.strerror}") from error
-    except orjson.JSONDecodeError as error:
-        raise ConfigError(f"the body {name} is not JSON: {error.msg} at byte {error.pos}") from error
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).isdecimal() and text.isascii()
-
-
-def _zoned(text: str) -> str:
-    """A time on this machine's clock where it names no zone. Raises ConfigError."""
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC).isoformat()
-    except (ValueError, OverflowError):
-        raise ConfigError(f"{text!r} is no time such as 2026-01-31T22:00, and no number of seconds") from None
-
-
 async def _pull(ask: Ask, api: Api, output: Output) -> int:
     """Each model in turn, also after one that failed; the status is that of the first that did."""
     statuses = []
@@ -142,7 +107,7 @@ async def _pull(ask: Ask, api: Api, output: Output) -> int:
         lines = output.out if ask.as_json else None
         try:
             asked = PullRequest(model, ask.insecure)
-            statuses.append(await Pull(api, asked, output.talk, output.environ, lines).run())
+            statuses.append(await Pull(api, asked, output.talk, output.environ, lines, force=ask.force).run())
         except Refused as error:
             output.say(f"foreman: {printable(model)}: {printable(str(error))}")
             statuses.append(4)
@@ -152,7 +117,7 @@ async def _pull(ask: Ask, api: Api, output: Output) -> int:
 async def _list(ask: Ask, api: Api, output: Output) -> int:
     query = {**ask.filters}
     if "since" in query:
-        query["since"] = _zoned(query["since"])
+        query["since"] = zoned(query["since"])
     jobs: list[Json] = []
     while len(jobs) < ask.limit:
         page = await api.ask("GET", "/jobs", query={**query, "limit": str(min(PAGE, ask.limit - len(jobs)))})
@@ -216,6 +181,34 @@ async def _retry(ask: Ask, api: Api, output: Output) -> int:
     return 0
 
 
+async def _override(ask: Ask, api: Api, output: Output) -> int:
+    body = {"override": "gate"}
+    answers = [await api.ask("PUT", job_path(job) + "/override", body=body) for job in ask.jobs]
+    if ask.as_json:
+        output.json(answers[0] if len(answers) == 1 else answers)
+        return 0
+    for job in answers:
+        output.say(f"job {job['id']} overrides the gate")
+    return 0
+
+
+async def _status(ask: Ask, api: Api, output: Output) -> int:
+    seen = await look(api)
+    if ask.as_json:
+        output.json(seen.as_json())
+        return 0
+    colour = wants_colour(output.out, output.environ)
+    for line in screen(seen, columns=screen_columns(output.out), colour=colour):
+        output.print(line)
+    return 0
+
+
+async def _top(ask: Ask, api: Api, output: Output) -> int:
+    if ask.as_json:
+        raise ConfigError("foreman top is for people; foreman status --json is for programs")
+    return await top(api, output.out, output.environ)
+
+
 async def _queue(ask: Ask, api: Api, output: Output) -> int:
     _print_queue(await api.ask("GET", "/queue"), ask, output)
     return 0
@@ -257,7 +250,18 @@ async def _resume(ask: Ask, api: Api, output: Output) -> int:
     return 0
 
 
-async def _doctor(ask: Ask, api: Api, output: Output) -> int:
+async def _doctor(ask: Ask, api: Api, output: Output, settings: Settings) -> int:
+    found = await examine(settings, api, output.environ)
+    if ask.as_json:
+        output.json(as_json(found))
+    else:
+        colour = wants_colour(output.out, output.environ)
+        for line in lines(found, screen_columns(output.out) or WIDE):
+            output.print(paint(line, colour).rstrip())
+    return 1 if any(one.level is Level.BAD for one in found) else 0
+
+
+async def _forecasts(ask: Ask, api: Api, output: Output) -> int:
     told = await api.ask("GET", "/machine/forecasts")
     if ask.as_json:
         output.json(told)
@@ -277,8 +281,11 @@ _COMMANDS: Final[dict[str, Callable[[Ask, Api, Output], Awaitable[int]]]] = {
     "jobs watch": _watch,
     "jobs cancel": _cancel,
     "jobs retry": _retry,
+    "jobs override": _override,
+    "status": _status,
+    "top": _top,
     "queue": _queue,
     "pause": _pause,
     "resume": _resume,
-    "doctor": _doctor,
+    "doctor": _forecasts,
 }

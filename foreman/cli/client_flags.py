@@ -14,11 +14,13 @@ ASKING: Final = frozenset(
     (
         "submit",
         "pull",
+        "status",
+        "top",
         "queue",
         "pause",
         "resume",
         "doctor",
-        *(f"jobs {word}" for word in ("list", "show", "watch", "cancel", "retry")),
+        *(f"jobs {word}" for word in ("list", "show", "watch", "cancel", "retry", "override")),
     )
 )
 
@@ -52,6 +54,7 @@ class Ask:
     models: Sequence[str] = ()
     insecure: bool = False
     force: bool = False
+    forecast: bool = False
 
 
 def add_commands(
@@ -71,10 +74,11 @@ def add_commands(
 
     pull = command(commands, "pull", "pull", "fetch models, one after the other, when nothing else runs")
     pull.add_argument("models", nargs="+", metavar="MODEL")
+    pull.add_argument("--force", action="store_true", help="pull though the gate would hold it, or the disk gets full")
     pull.add_argument("--insecure", action="store_true", help="let the target fetch from a registry without TLS")
     _common(pull)
 
-    jobs = commands.add_parser("jobs", help="look at jobs, follow, cancel and retry them")
+    jobs = commands.add_parser("jobs", help="look at jobs, follow, cancel and retry them, let them past the gate")
     kinds = jobs.add_subparsers(metavar="COMMAND", required=True, title="commands")
     listed = command(kinds, "list", "jobs list", "the newest jobs")
     states = ", ".join(JobState)
@@ -89,10 +93,14 @@ def add_commands(
         ("watch", "follow a job to its end"),
         ("cancel", "cancel jobs, wherever they stand"),
         ("retry", "submit a failed or cancelled job's request again"),
+        ("override", "let jobs that wait already past the gate"),
     ):
         one = command(kinds, word, f"jobs {word}", summary)
-        one.add_argument("jobs", nargs="+" if word == "cancel" else 1, metavar="ID")
+        one.add_argument("jobs", nargs="+" if word in ("cancel", "override") else 1, metavar="ID")
         _common(one)
+
+    _common(command(commands, "status", "status", "how foreman is, what runs and waits, what the machine has left"))
+    _common(command(commands, "top", "top", "the same, live, with keys to cancel, pause and resume"))
 
     for word, summary in (
         ("queue", "what runs, and what waits in the order in which it will run"),
@@ -101,9 +109,9 @@ def add_commands(
     ):
         _common(command(commands, word, word, summary))
 
-    doctor = command(commands, "doctor", "doctor", "how well foreman knows the machine")
+    doctor = command(commands, "doctor", "doctor", "what is wrong around foreman, and what to do about it")
     doctor.add_argument(
-        "--forecast", action="store_true", required=True, help="what was expected of past loads, and what they took"
+        "--forecast", action="store_true", help="instead: what was expected of past loads, and what they took"
     )
     _common(doctor)
 

@@ -21,6 +21,7 @@ REASONS: Final = {
     "reload": "model loads again",
     "swap": "model is swapped",
     "pull": "model is pulled",
+    "create": "model is made",
     "command": "waits its turn",
     "held": "is held",
     "delayed": "has its time",
@@ -29,6 +30,8 @@ REASONS: Final = {
     "slot": "waits for a free slot",
     "local_lane": "waits for the local lane",
     "remote_lane": "waits for the remote lane",
+    "remote_paused": "waits for its remote",
+    "remote_full": "waits for a slot of its remote",
 }
 
 
@@ -66,12 +69,23 @@ def state_piece(state: str) -> Piece:
 def queue_rows(queue: Json, now: datetime) -> list[Sequence[Cell]]:
     """What runs, what waits in each lane in the order in which it will run, and what waits for its time."""
     running = [job for lane in queue["lanes"].values() for job in lane["running"]]
-    rows: list[Sequence[Cell]] = [("now", *_queue_row(job, state_piece(job["state"]), "-", now)) for job in running]
+    rows: list[Sequence[Cell]] = [("now", *_queue_row(job, _running(job), "-", now)) for job in running]
     for job in queue["waiting"]:
         expected = job["expected_start"]
         rows.append((str(job["position"]), *_queue_row(job, reason(job), duration(expected), now)))
-    rows += [("-", *_queue_row(job, f"not before {local(job['not_before'])}", "-", now)) for job in queue["delayed"]]
+    rows += [("-", *_queue_row(job, _delayed(job), "-", now)) for job in queue["delayed"]]
     return rows
+
+
+def _running(job: Json) -> Cell:
+    heartbeat = job.get("heartbeat")
+    if heartbeat is None or heartbeat["heard_at"] is not None:
+        return state_piece(job["state"])
+    return f"held, not heard of since foreman was started; expires {local(heartbeat['expires_at'])}"
+
+
+def _delayed(job: Json) -> str:
+    return reason(job) if job.get("slowdown") else f"not before {local(job['not_before'])}"
 
 
 def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cell]:
@@ -79,9 +93,15 @@ def _queue_row(job: Json, why: Cell, starts: str, now: datetime) -> Sequence[Cel
 
 
 def reason(job: Json) -> str:
+    """Why it waits: in a few words, and more where there is more to say."""
     words = REASONS.get(job["reason"] or "", job["reason"] or "-")
-    hold = job.get("hold")
-    return words if hold is None else f"{words}: {hold['text']}"
+    until = (job.get("slowdown") or {}).get("until")
+    return words + (f": {job['why']}" if job.get("why") else "") + (f" until {local(until)}" if until else "")
+
+
+def standing(job: Json) -> tuple[object, ...]:
+    """What of a job's place in the line is a change worth a line of its own; figures alone are not."""
+    return job["state"], job["position"], job["reason"], (job.get("hold") or {}).get("cause"), job["attempts"]
 
 
 def page(job: Json) -> list[tuple[str, Cell]]:
@@ -103,6 +123,8 @@ def page(job: Json) -> list[tuple[str, Cell]]:
         ("why it waits", reason(job) if waits else None),
         ("starts in", duration(job["expected_start"]) if job["expected_start"] is not None else None),
         ("not before", local(job["not_before"]) if job["not_before"] else None),
+        ("last heard of", _heard(job)),
+        ("held until", local(job["heartbeat"]["expires_at"]) if job.get("heartbeat") else None),
         ("created", local(job["created_at"])),
         ("begun", local(job["claimed_at"]) if job["claimed_at"] and not waits else None),
         ("finished", local(job["finished_at"]) if job["finished_at"] else None),
@@ -119,6 +141,13 @@ def page(job: Json) -> list[tuple[str, Cell]]:
         ("overrides", f"the {job['override']}" if job.get("override") else None),
     ]
     return [(name, value) for name, value in rows if value is not None]
+
+
+def _heard(job: Json) -> str | None:
+    heartbeat = job.get("heartbeat")
+    if heartbeat is None:
+        return None
+    return local(heartbeat["heard_at"]) if heartbeat["heard_at"] else "not since foreman was started"
 
 
 @dataclass(slots=True)

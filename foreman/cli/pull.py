@@ -29,10 +29,18 @@ class Pull:
     """One model. Progress goes to `talk`, or every line as it came to `lines` where that is given."""
 
     def __init__(
-        self, api: Api, asked: PullRequest, talk: TextIO, environ: Mapping[str, str], lines: TextIO | None = None
+        self,
+        api: Api,
+        asked: PullRequest,
+        talk: TextIO,
+        environ: Mapping[str, str],
+        lines: TextIO | None = None,
+        *,
+        force: bool = False,
     ) -> None:
         self._api = api
         self._asked = asked
+        self._force = force
         self._talk = talk
         self._lines = lines
         self._columns = screen_columns(talk)
@@ -41,7 +49,8 @@ class Pull:
         self._rate = pulltext.Rate()
         self._job = ""  # its id, once foreman has told it
         self._shown = ""
-        self._told = 0  # tenths
+        self._place: object = None
+        self._steps = pulltext.Steps()
         self._began = time.monotonic()
 
     async def run(self) -> int:
@@ -101,7 +110,7 @@ class Pull:
         """Ask for the model and read what comes; None where it broke off and goes on."""
         self._progress = Progress()
         body = {"model": self._asked.model, "insecure": self._asked.insecure}
-        async with self._api.pull(body) as response:
+        async with self._api.pull(body, force=self._force) as response:
             self._job = response.headers.get("X-Foreman-Job", self._job)
             if response.status >= 400:
                 error = response.headers.get("X-Foreman-Error")
@@ -158,8 +167,8 @@ class Pull:
         elif self._columns is not None:
             room = self._columns - 1
             self._rewrite(pulltext.bar_line(self._asked.model, self._progress, self._rate.per_second, room))
-        else:
-            self._say_more()
+        elif said := self._steps.line(self._asked.model, self._progress, self._rate.per_second):
+            self._note(said)
 
     async def _show_place(self, key: str) -> None:
         """Where it stands in the line, while nothing has come."""
@@ -175,18 +184,9 @@ class Pull:
         name, *line = pulltext.place_line(self._asked.model, job, time.monotonic() - self._began)
         if self._columns is not None:
             self._rewrite([name, *line])
-        else:
+        elif jobtext.standing(job) != self._place:
+            self._place = jobtext.standing(job)
             self._note(f"{name.text}: {''.join(piece.text for piece in line[1:-1])}")
-
-    def _say_more(self) -> None:
-        """A line for each step, and for each tenth of the way."""
-        progress, model = self._progress, printable(self._asked.model)
-        tenth = pulltext.percent(progress) // 10
-        if tenth > self._told:
-            self._told = tenth
-            self._note(f"{model}: {tenth}0%, {pulltext.figures(progress, self._rate.per_second)}")
-        elif not (progress.layers and progress.status.startswith("pulling")):
-            self._note(f"{model}: {printable(progress.status)}")
 
     def _end(self, status: int) -> None:
         """The last words, which stay on the screen."""

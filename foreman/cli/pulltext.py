@@ -1,4 +1,4 @@
-"""What people read of a pull: the bar, how fast it comes, how long it will take. Pure: times are handed in."""
+"""What people read of a pull or a create: the bar, how fast it goes, what is left. Pure: times are handed in."""
 
 from collections import deque
 from typing import Final
@@ -8,6 +8,7 @@ from foreman.cli.table import duration
 from foreman.cli.terminal import Piece, printable, tail, width
 from foreman.core.progress import Progress
 from foreman.core.units import gigabytes
+from foreman.core.upkeep import Work
 
 LEAST_BAR, MOST_BAR = 8, 32
 # Of a longer name the end is shown, which tells most.
@@ -41,6 +42,21 @@ class Rate:
         return (last - first) / (now - since) if now > since and last > first else None
 
 
+class Steps:
+    """What is said of it where no line can be rewritten: a line for each step, and for each tenth of the way."""
+
+    def __init__(self) -> None:
+        self._told = 0  # tenths
+
+    def line(self, model: str, progress: Progress, rate: float | None) -> str:
+        """Empty where there is nothing new; a step may be told more than once."""
+        tenth = percent(progress) // 10
+        if tenth > self._told:
+            self._told = tenth
+            return f"{printable(model)}: {tenth}0%, {figures(progress, rate)}"
+        return "" if progress.counting else f"{printable(model)}: {printable(progress.status)}"
+
+
 def bar_line(model: str, progress: Progress, rate: float | None, columns: int) -> list[Piece]:
     """One line for a terminal this wide: where the pull stands."""
     name = Piece(tail(printable(model), NAME), "bold")
@@ -57,7 +73,7 @@ def place_line(model: str, job: Json, elapsed: float) -> list[Piece]:
     line = [Piece(tail(printable(model), NAME), "bold"), Piece("  "), state_piece(job["state"])]
     if job["state"] == "queued":
         words = [f"position {job['position']}"] if job["position"] else []
-        if job["reason"] not in (None, "pull"):
+        if job["reason"] not in (None, *Work):
             words.append(reason(job))
         if job["expected_start"] is not None:
             words.append(f"starts in about {duration(job['expected_start'])}")

@@ -24,6 +24,7 @@ from foreman.cli.run_flags import RunAsk
 from foreman.cli.standing import Cancelled, Standing
 from foreman.config import Configured
 from foreman.core.errors import NotReached, Refused
+from foreman.core.submission import GATE
 from foreman.log import escape
 
 CANCELLED: Final = 5
@@ -56,6 +57,8 @@ def run(ask: RunAsk, configured: Configured, environ: Mapping[str, str] = os.env
 
 async def _granted(ask: RunAsk, url: str, key: str | None, environ: Mapping[str, str]) -> Json:
     wanted: Json = {"lane": ask.lane, "label": ask.label, "memory": ask.memory, "expiry_seconds": ask.expiry}
+    if ask.force:
+        wanted["override"] = GATE
     async with Api(url, key) as api:
         return await Standing(api, wanted, sys.stderr, environ).granted()
 

@@ -19,7 +19,7 @@ exit status:
   that of the command, or 128 and the number of the signal that ended it; without it:
   2    the command line is wrong
   3    no foreman answers
-  4    foreman refused: queue full, wrong key
+  4    foreman refused: queue full, wrong key, more memory than there is
   5    it was cancelled while it waited
   126  the command cannot be executed
   127  there is no such command
@@ -37,6 +37,7 @@ class RunAsk:
     memory: int | None = None
     expiry: float | None = None
     url: str | None = None
+    force: bool = False
 
 
 def split(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
@@ -53,7 +54,7 @@ def add_run(
 ) -> None:
     """Add it to the parser; `command(commands, word, name, summary)` makes one."""
     parser = command(commands, RUN, RUN, "run a command when its lane has a free slot")
-    parser.usage = "foreman run (--local | --remote) [--label TEXT] [--memory SIZE] -- COMMAND ..."
+    parser.usage = "foreman run (--local | --remote) [--label TEXT] [--memory SIZE] [--force] -- COMMAND ..."
     lanes = parser.add_mutually_exclusive_group(required=True)
     lanes.add_argument(
         "--local", dest="lane", action="store_const", const=Lane.LOCAL, help="alone on this machine, as a model is"
@@ -63,6 +64,7 @@ def add_run(
     )
     parser.add_argument("--label", metavar="TEXT", help="what lists call it (else the command's name)")
     parser.add_argument("--memory", type=_size, metavar="SIZE", help="what it will take, such as 40GB")
+    parser.add_argument("--force", action="store_true", help="run it though the machine has other things to do")
     parser.add_argument(
         "--expiry", type=float, metavar="SECONDS",
         help=f"how long it may not be heard of until its slot is freed (default: {slots.EXPIRY_SECONDS:g})",
@@ -83,7 +85,7 @@ def to_run(given: dict[str, Any], command: Sequence[str]) -> RunAsk:
     label = given["label"] or "".join(sign for sign in Path(command[0]).name if sign.isprintable()).strip()
     return RunAsk(
         given["lane"], command, label[: slots.LABEL_LENGTH] or slots.UNNAMED, given["memory"], given["expiry"],
-        given["url"],
+        given["url"], given["force"],
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import orjson
 
 from foreman.cli.api import Api, Json
-from foreman.cli.jobtext import FINISHED, Heard, progress
+from foreman.cli.jobtext import FINISHED, Heard, progress, standing
 from foreman.cli.terminal import clipped, paint, screen_columns, wants_colour, writable
 from foreman.core.errors import NotReached, Refused
 
@@ -39,6 +39,7 @@ class Standing:
         self._key = uuid4().hex
         self._id = ""
         self._shown = ""
+        self._told: object = None
 
     async def granted(self) -> Json:
         """The slot. Raises NotReached, Refused and Cancelled; leaves the queue where it is cancelled itself."""
@@ -99,8 +100,13 @@ class Standing:
 
     def _line(self, job: Json, elapsed: float) -> None:
         line = progress(job, Heard(), elapsed)
-        # The time alone is no change.
-        line = line[:-1] if self._columns is None else clipped(line, self._columns - 1)
+        if self._columns is not None:
+            line = clipped(line, self._columns - 1)
+        elif standing(job) == self._told:
+            return
+        else:
+            line = line[:-1]
+        self._told = standing(job)
         self._print(paint(line, self._colour))
 
     def _print(self, text: str) -> None:

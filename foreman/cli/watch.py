@@ -1,8 +1,8 @@
 """Following one job to its end: a line that is rewritten on a terminal, a line for each change anywhere else.
 
 What is known comes from the job's page, asked again and again, so a foreman that restarts is only waited for; how many
-tokens there are is counted in the answer itself, which is read along. An answer can break off and begin anew: on a
-terminal that is told, and whatever else reads it gets it when it is whole.
+tokens there are, or how much of a model, is counted in the answer itself, which is read along. An answer can break off
+and begin anew: on a terminal that is told, and whatever else reads it gets it when it is whole.
 """
 
 import asyncio
@@ -15,9 +15,11 @@ import aiohttp
 import orjson
 
 from foreman.cli.api import Api, Json
-from foreman.cli.jobtext import FINISHED, Heard, progress
+from foreman.cli.jobtext import FINISHED, Heard, name_of, progress, standing
+from foreman.cli.pulltext import Rate, Steps, bar_line
 from foreman.cli.terminal import clipped, harmless, paint, screen_columns, wants_colour, writable
 from foreman.core.errors import NotReached, Refused
+from foreman.core.progress import Progress
 
 LOOK_SECONDS: Final = 0.3
 # How long a foreman that went away is waited for.
@@ -44,8 +46,10 @@ class Watch:
         self._columns = screen_columns(talk)
         self._colour = wants_colour(talk, environ)
         self._heard = Heard()
+        self._upkeep, self._rate, self._steps = Progress(), Rate(), Steps()
         self._attempt = ""
         self._shown = ""
+        self._told: object = None  # of where it stands in the line
         self._live = self._columns is not None
         self._spoken = False  # a part of the answer is on the screen
         self._ended = False
@@ -103,6 +107,7 @@ class Watch:
 
     async def _count(self, response: aiohttp.ClientResponse) -> None:
         heard = self._heard = Heard()
+        self._upkeep = Progress()
         self._text.clear()
         if self._spoken:
             self._write("\nthe answer broke off and begins anew\n")
@@ -117,6 +122,9 @@ class Watch:
                 text = said(line)
                 heard.pieces += text != ""
                 self._text.append(text)
+                if not text:
+                    self._upkeep.feed(line + b"\n")
+            self._rate.note(now, self._upkeep.completed)
             heard.seconds = now - first
             self._speak()
         self._text.append(said(rest))
@@ -138,6 +146,9 @@ class Watch:
     def _show(self, job: Json, elapsed: float) -> None:
         if self._spoken and job["state"] != "failed":
             return  # the answer itself is on the screen
+        if self._upkeep.status and job["state"] == "working":
+            self._show_upkeep(name_of(job))
+            return
         line = progress(job, self._heard, elapsed)
         if self._live:
             self._write("\r" + paint(clipped(line, (self._columns or 80) - 1), self._colour) + "\x1b[K")
@@ -145,9 +156,19 @@ class Watch:
         text = "".join(piece.text for piece in line[:-1]) if job["state"] not in FINISHED else paint(line, False)
         if job["state"] == "working":
             text = "".join(piece.text for piece in line[:3])
-        if text != self._shown:
-            self._shown = text
+        if text != self._shown and not (job["state"] == "queued" and standing(job) == self._told):
+            self._shown, self._told = text, standing(job)
             self._write(text + "\n")
+
+    def _show_upkeep(self, name: str) -> None:
+        """How much of a model has come, or is made."""
+        rate = self._rate.per_second
+        if self._live:
+            room = (self._columns or 80) - 1
+            line = bar_line(name, self._upkeep, rate, room)
+            self._write("\r" + paint(clipped(line, room), self._colour) + "\x1b[K")
+        elif told := self._steps.line(name, self._upkeep, rate):
+            self._note(told)
 
     def _note(self, text: str) -> None:
         if self._live:

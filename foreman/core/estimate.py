@@ -13,7 +13,6 @@ from statistics import median
 from typing import Final
 
 from foreman.core.job import Stats
-from foreman.core.order import LOADING, Place, Reason
 
 # So many of a load key are remembered, the newest ones.
 KEPT_SAMPLES: Final = 50
@@ -54,6 +53,11 @@ class Estimate:
     run_seconds: float | None
     tokens_per_second: float | None
 
+    def seconds(self, *, loads: bool) -> float | None:
+        """All of the job, with the load where there is one."""
+        load = self.load_seconds if loads else 0.0
+        return None if load is None or self.run_seconds is None else load + self.run_seconds
+
 
 UNKNOWN: Final = Estimate(None, None, None)
 
@@ -93,31 +97,6 @@ class Estimates:
 
     def estimate(self, load_key: str, model: str) -> Estimate:  # noqa: ARG002
         return self._known.get(load_key, UNKNOWN)
-
-
-def expected_starts(
-    places: Iterable[Place], running_left: float | None, history: History | Estimates
-) -> list[float | None]:
-    """In how many seconds the worker will take each job of the order ahead; None from the first unknown on.
-
-    `running_left` is what the running job still needs: 0 where none runs, None where that is unknown.
-    """
-    estimates: dict[str, Estimate] = {}
-    starts: list[float | None] = []
-    start = running_left
-    for place in places:
-        starts.append(start)
-        if start is not None:
-            waiting = place.waiting
-            if waiting.load_key not in estimates:
-                estimates[waiting.load_key] = history.estimate(waiting.load_key, waiting.model)
-            start = _end(start, estimates[waiting.load_key], place.reason)
-    return starts
-
-
-def _end(start: float, estimate: Estimate, reason: Reason) -> float | None:
-    load = estimate.load_seconds if reason in LOADING else 0.0
-    return None if load is None or estimate.run_seconds is None else start + load + estimate.run_seconds
 
 
 def _load_seconds(sample: Sample) -> float | None:

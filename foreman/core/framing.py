@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from foreman.core.pulls import PULL
+from foreman.core import upkeep
 
 # A longer line, or a longer answer that is no stream, is not looked into.
 MAX_KEPT: Final = 64 << 20
@@ -148,7 +148,7 @@ def _judge_object(answer: dict[str, Any], path: str) -> Verdict:
     if answer.get("error"):
         return _counted(VerdictKind.FAILED, answer, _message(answer["error"]))
     done = answer.get("done") is True or bool(answer.get("done_reason"))
-    if path == PULL:
+    if path in upkeep.PATHS:
         done = answer.get("status") == "success"
     return _counted(VerdictKind.DONE if done else VerdictKind.CUT, answer)
 

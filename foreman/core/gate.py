@@ -78,7 +78,7 @@ class Candidate:
     """What wants to start. Bytes; None where it is not known, or where it needs none.
 
     `memory` is what it will most likely take, `least` what it cannot do without; `gives_back` is what goes before it
-    comes. `basis` says where the figures come from, in words.
+    comes, `stays` what is loaded and stays beside it. `basis` says where the figures come from, in words.
     """
 
     kind: Kind
@@ -86,6 +86,7 @@ class Candidate:
     memory: int | None = None
     disk: int | None = None
     gives_back: int = 0
+    stays: int = 0
     least: int | None = None
     basis: str = ""
 
@@ -190,9 +191,10 @@ def free_after(candidate: Candidate, readings: Readings) -> int | None:
     """The memory that would be free once all has gone that goes; never more than there is."""
     if readings.available is None:
         return None
-    # Pages of a model's file count as available while it is in use: its size may be in both.
+    # Pages of a model's file count as available while it is in use: the size of one that goes may be in both, that of
+    # one that stays may be there though nobody else can have it.
     free = readings.available + candidate.gives_back
-    return free if readings.total is None else min(free, readings.total)
+    return free if readings.total is None else min(free, max(0, readings.total - candidate.stays))
 
 
 def _memory(candidate: Candidate, readings: Readings, thresholds: Thresholds) -> Hold | str:

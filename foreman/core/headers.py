@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from foreman.core.trace import followed
+
 Headers = tuple[tuple[str, str], ...]
 
 HOP: Final = frozenset(
@@ -42,8 +44,11 @@ KEPT_FROM_CLIENT_PREFIXES: Final = ("access-control-", "x-foreman-")
 
 
 def request_headers(headers: Mapping[str, str]) -> Headers:
-    """The headers of a client's request that travel to the target, names in lower case."""
-    return _filtered(headers.items(), KEPT_FROM_TARGET, KEPT_FROM_TARGET_PREFIXES)
+    """The headers of a client's request that travel to the target, names in lower case.
+
+    A malformed `traceparent` does not; see trace.py.
+    """
+    return followed(_filtered(headers.items(), KEPT_FROM_TARGET, KEPT_FROM_TARGET_PREFIXES))
 
 
 def answer_headers(pairs: Iterable[tuple[str, str]]) -> Headers:

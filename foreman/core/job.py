@@ -195,7 +195,8 @@ class Next:
     """The next job of a lane: in the local one by what is `hot`, in the remote one the oldest.
 
     `gives_way`: only one that is older than every job that is ready in the other lane. `open` are the load keys of the
-    remote lane whose jobs count as ready; None where all do. Local jobs of the load keys `held` are not ready.
+    remote lane whose jobs count as ready, `near` those of the local lane; None where all do. Local jobs of the load
+    keys `held` are not ready.
     """
 
     hot: Hot = Hot()
@@ -203,6 +204,7 @@ class Next:
     gives_way: bool = False
     open: tuple[str, ...] | None = None
     held: tuple[str, ...] = ()
+    near: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

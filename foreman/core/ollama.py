@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from foreman.core import names
+from foreman.core import names, upkeep
 from foreman.core.body import RequestBody
 from foreman.core.durations import keep_alive_seconds
 from foreman.core.errors import InvalidModelName
@@ -19,7 +19,6 @@ from foreman.core.framing import Framing
 from foreman.core.job import LoadKey, Surface
 from foreman.core.jsonvalue import Scalar
 from foreman.core.names import ModelName
-from foreman.core.pulls import PULL
 
 KeepAlivePolicy = Literal["own", "clamp", "respect"]
 
@@ -37,7 +36,7 @@ QUEUED_PATHS: Final = (
 )
 """POST requests for which the target runs a worker model."""
 
-JOB_PATHS: Final = (*QUEUED_PATHS, PULL)
+JOB_PATHS: Final = (*QUEUED_PATHS, *upkeep.PATHS)
 """POST requests that become jobs."""
 
 V1_EMBEDDINGS: Final = "/v1/embeddings"

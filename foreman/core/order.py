@@ -15,8 +15,8 @@ from itertools import groupby
 from typing import Final
 
 from foreman.core.job import Hot
-from foreman.core.pulls import is_pull
 from foreman.core.slots import is_slot
+from foreman.core.upkeep import work_of
 
 
 class Reason(StrEnum):
@@ -26,6 +26,7 @@ class Reason(StrEnum):
     RELOAD = "reload"  # its model is there, with other options
     SWAP = "swap"  # another model is there
     PULL = "pull"  # it needs no model: it fetches one, when none of the others is left
+    CREATE = "create"  # the same, but it makes one
     COMMAND = "command"  # it needs no model, and comes when none of the others is left
 
 
@@ -102,8 +103,9 @@ def _drained(queued: Iterable[Waiting], hot: Hot) -> Iterator[tuple[Waiting, Rea
         if is_slot(chosen.model):
             reason = Reason.COMMAND
         taken.add(chosen.seq)
-        if is_pull(chosen.model):
-            reason = Reason.PULL
+        work = work_of(chosen.model)
+        if work is not None:
+            reason = Reason(work)
         hot = _after(hot, chosen, reason)
         yield chosen, reason
 

@@ -15,10 +15,12 @@ from foreman.core.units import read_list
 # What a command may stand behind. A word that begins with these is one too: `python3.12`.
 _INTERPRETERS: Final = ("python", "node", "bun", "deno", "ruby", "perl", "bash", "zsh", "sh", "env", "uv", "nohup")
 _PATTERN: Final = re.compile(r"[\w.+@-]+(?: +[\w.+@:/-]+)*")
-_SHOWN: Final = 60
+_SHOWN: Final = 120
 
 # How a target's own processes are called: the server, and what it starts to run a model.
 TARGET: Final = ("ollama serve", "ollama runner", "llama-server", "ollama_llama_server")
+# What runs a command that has a slot: a job of foreman's, wherever it was typed.
+COMMANDS: Final = ("foreman run",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def family(programs: Iterable[Program], roots: Iterable[int]) -> frozenset[int]:
 
 def foreign(programs: Sequence[Program], patterns: Sequence[str], own: int) -> tuple[str, ...]:
     """The heavy programs of others, each once, as they can be shown; `own` is foreman's pid."""
-    mine = family(programs, (own,))
+    mine = family(programs, (own, *_called(programs, COMMANDS)))
     found = (p for p in programs if p.pid not in mine and any(matches(pattern, p.words) for pattern in patterns))
     return tuple(dict.fromkeys(shown(program.words) for program in found))
 
@@ -87,10 +89,13 @@ def shown(words: Sequence[str]) -> str:
 
 
 def ours(programs: Sequence[Program], own: int) -> dict[int, float]:
-    """The processor time of foreman, of the target and of all that these have started, by pid."""
-    servers = [p.pid for p in programs if any(matches(pattern, p.words) for pattern in TARGET)]
-    mine = family(programs, (own, *servers))
+    """The processor time of foreman, of the target, of commands with a slot and of all that these started, by pid."""
+    mine = family(programs, (own, *_called(programs, TARGET + COMMANDS)))
     return {program.pid: program.cpu_seconds for program in programs if program.pid in mine}
+
+
+def _called(programs: Iterable[Program], patterns: Sequence[str]) -> list[int]:
+    return [p.pid for p in programs if any(matches(pattern, p.words) for pattern in patterns)]
 
 
 def used(before: Mapping[int, float], now: Mapping[int, float]) -> float:

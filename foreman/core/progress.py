@@ -1,4 +1,4 @@
-"""What the progress lines of a pull say together: how much there is, how much of it has come, and whether it is done.
+"""What the progress lines of upkeep say together: how much there is, how much of it has come, and whether it is done.
 
 Ollama fetches one layer after the other, so the whole is known layer by layer; the largest comes first. Parts that were
 there before count as come. Knows nothing of who reads the lines.
@@ -29,6 +29,7 @@ class Progress:
         self.layers: dict[str, Layer] = {}
         self.status = ""
         self.error = ""
+        self.counting = False  # the last line was one of many on its step
         self._last: dict[str, bytes] = {}
         self._open = b""
 
@@ -78,9 +79,11 @@ class Progress:
         if not step:
             return
         self._last[step] = line.strip()
+        self.counting = False
         total, completed = said.get("total"), said.get("completed", 0)
         if isinstance(total, int) and isinstance(completed, int) and total > 0:
             self.layers[step] = Layer(total, max(0, min(completed, total)))
+            self.counting = True
 
 
 def _text(said: dict[str, Any], name: str) -> str:

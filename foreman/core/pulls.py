@@ -1,22 +1,13 @@
-"""Pulls: what a request for one asks, and what a pull is called among the jobs.
-
-A pull needs nothing loaded, so its load key must never be that of a model: it begins with a word and a space, which no
-model name can. Equal keys mean the same pull, whoever asked for it.
-"""
+"""Pulls: what a request for one asks. Equal keys mean the same pull, whoever asked for it."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
-from foreman.core import names
-from foreman.core.body import field_name
 from foreman.core.job import LoadKey
-from foreman.core.jsonscan import NotJSON, members
-from foreman.core.jsonvalue import scalar
+from foreman.core.upkeep import Work, fields, load_key
 
-PULL: Final = "/api/pull"
-_WORD: Final = "pull "
 _FIELDS: Final[dict[str, type[str] | type[bool]]] = {"model": str, "name": str, "insecure": bool, "stream": bool}
 
 
@@ -31,7 +22,17 @@ class PullRequest:
     @property
     def key(self) -> LoadKey:
         """Raises InvalidModelName."""
-        return LoadKey(_WORD + names.parse(self.model).canonical, (("insecure", True),) if self.insecure else ())
+        return load_key(Work.PULL, self.model, (("insecure", True),) if self.insecure else ())
+
+    @property
+    def identity(self) -> bytes:
+        """Equal for two requests exactly when they ask for the same. Raises InvalidModelName."""
+        return str(self.key).encode()
+
+    @property
+    def once(self) -> bool:
+        """Whether asking again may do something else: never, the target goes on where it was."""
+        return False
 
     @property
     def body(self) -> bytes:
@@ -43,31 +44,8 @@ class PullRequest:
 
 
 def read(body: bytes) -> PullRequest | None:
-    """What `body` asks; None where the target would refuse it, or would find no model in it.
-
-    As Ollama reads it: `model`, or the older `name` where that is empty; null changes nothing.
-    """
-    found: dict[str, Any] = {}
-    try:
-        for key, value in members(body):
-            name, token = field_name(body[slice(*key)]), scalar(body[slice(*value)])
-            kind = _FIELDS.get(name)
-            if kind is None or token is None:
-                continue
-            if not isinstance(token, kind):
-                return None
-            found[name] = token
-    except NotJSON:
-        return None
-    model = found.get("model") or found.get("name", "")
-    return PullRequest(model, found.get("insecure", False), found.get("stream", True)) if model.strip() else None
-
-
-def is_pull(model: str) -> bool:
-    """Whether this is the model of a pull, as jobs name it, or its load key; no model is called so."""
-    return model.startswith(_WORD)
-
-
-def pulled(model: str) -> str:
-    """The model that a pull of this name fetches (canonical)."""
-    return model.removeprefix(_WORD)
+    """What `body` asks; None where the target would refuse it, or would find no model in it."""
+    found = fields(body, _FIELDS)
+    return (
+        None if found is None else PullRequest(found["model"], found.get("insecure", False), found.get("stream", True))
+    )

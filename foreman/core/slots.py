@@ -12,11 +12,12 @@ import orjson
 from foreman.core.errors import BadRequest
 from foreman.core.job import LoadKey
 from foreman.core.lanes import Lane
+from foreman.core.submission import checked_override
 from foreman.core.units import TIB, read_bytes
 
 PATH: Final = "/slots"
 _WORD: Final = "slot "
-_FIELDS: Final = ("lane", "label", "memory", "expiry_seconds")
+_FIELDS: Final = ("lane", "label", "memory", "expiry_seconds", "override")
 UNNAMED: Final = "command"
 LABEL_LENGTH: Final = 80
 MOST_MEMORY: Final = 64 * TIB
@@ -30,12 +31,16 @@ _BEATS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class SlotRequest:
-    """`memory` is what the command will probably take, in bytes; None where nobody says."""
+    """`memory` is what the command will probably take, in bytes; None where nobody says.
+
+    `override` is `gate` where the gate is not to be heeded.
+    """
 
     lane: Lane
     label: str = UNNAMED
     memory: int | None = None
     expiry: float = EXPIRY_SECONDS
+    override: str | None = None
 
     @property
     def key(self) -> LoadKey:
@@ -46,8 +51,15 @@ class SlotRequest:
     @property
     def body(self) -> bytes:
         """The request as it is kept with its job; `read` reads it again."""
-        asked = {"lane": self.lane, "label": self.label, "memory": self.memory, "expiry_seconds": self.expiry}
-        return orjson.dumps(asked)
+        return orjson.dumps(
+            {
+                "lane": self.lane,
+                "label": self.label,
+                "memory": self.memory,
+                "expiry_seconds": self.expiry,
+                "override": self.override,
+            }
+        )
 
     @property
     def heartbeat(self) -> float:
@@ -78,7 +90,11 @@ def read(body: bytes) -> SlotRequest:
     if not isinstance(lane, str) or lane not in list(Lane):
         raise BadRequest(f"lane must be one of {', '.join(Lane)}")
     return SlotRequest(
-        Lane(lane), _label(asked.get("label")), _memory(asked.get("memory")), _expiry(asked.get("expiry_seconds"))
+        Lane(lane),
+        _label(asked.get("label")),
+        _memory(asked.get("memory")),
+        _expiry(asked.get("expiry_seconds")),
+        checked_override(asked.get("override"), "override"),
     )
 
 

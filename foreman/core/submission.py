@@ -17,10 +17,10 @@ class Submission:
     """A request that is to become a job.
 
     `hash` is that of the request as the client sent it, where it may be
-    sent again: with an `idem_key`, or by an SDK that counts its retries. `again`: this may be such a retry. A pull is
-    the same whoever sends it, so its hash is that of what it asks for.
+    sent again: with an `idem_key`, or by an SDK that counts its retries. `again`: this may be such a retry. Upkeep of
+    the store is the same whoever asks for it, so its hash is that of what it asks for.
     `not_before` is unix milliseconds, 0 for at once. `model` is what people see, where it is not that of the key.
-    `override` is `gate` where the gate is not to be heeded.
+    `override` is `gate` where the gate is not to be heeded. `once`: it is not tried again.
     """
 
     payload: Payload
@@ -35,6 +35,7 @@ class Submission:
     lane: Lane = Lane.LOCAL
     model: str = ""
     override: str | None = None
+    once: bool = False
 
 
 def checked_override(value: object, where: str) -> str | None:

@@ -19,12 +19,19 @@ NEVER: Final = float("-inf")
 
 @dataclass(slots=True)
 class Throttle:
-    """The room at one upstream. `failures` counts how often in a row nobody was there."""
+    """The room at one upstream. `failures` counts how often in a row nobody was there.
+
+    While it has not all of its room, `cause` says what took it last, `asked` for how many seconds it asked itself, and
+    `since` when that began.
+    """
 
     slots: int
     room: float = 0.0
     until: float = NEVER
     failures: int = 0
+    cause: str = ""
+    asked: float | None = None
+    since: float = NEVER
     _shrunk_at: float = NEVER
 
     def __post_init__(self) -> None:
@@ -42,9 +49,14 @@ class Throttle:
         """It took a request and answered."""
         self.failures = 0
         self.room = min(float(self.slots), self.room + 1.0 / self.room)
+        if self.room == self.slots:
+            self.cause, self.asked = "", None
 
-    def slow_down(self, now: float, sent_at: float, seconds: float) -> None:
-        """It asked to be left alone for `seconds`, or was not there."""
+    def slow_down(self, now: float, sent_at: float, seconds: float, cause: str, asked: float | None = None) -> None:
+        """It is to be left alone for `seconds`: it was not there, or said so, and then perhaps for how long."""
+        if not self.cause:
+            self.since = now
+        self.cause, self.asked = cause, asked
         self.until = max(self.until, now + seconds)
         if sent_at >= self._shrunk_at:
             self.room = max(1.0, self.room / 2)

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from foreman.core.errors import InvalidModelName
 from foreman.core.job import LoadKey
+from foreman.core.slots import is_slot
 
 UPSTREAM_PATHS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
 """The requests that an OpenAI-compatible API takes."""
@@ -31,6 +32,11 @@ class Claiming(Protocol):
 
     @property
     def models(self) -> tuple[str, ...]: ...
+
+
+def needs_target(load_key: str) -> bool:
+    """Whether a job of this load key goes to the target: neither to a remote API nor, as a command, nowhere at all."""
+    return upstream_of(load_key) is None and not is_slot(load_key)
 
 
 def listed(upstream: Claiming) -> tuple[str, ...]:

@@ -8,22 +8,23 @@ its claim is still being written, and releases nothing before that is on disk.
 from collections.abc import Callable
 from typing import Final
 
-from foreman.core import pulls
 from foreman.core.errors import ForemanError, JobCancelled, JobFailed, NoRoom, TargetCut, TargetError, TargetSilent
 from foreman.core.framing import Framing, Verdict, VerdictKind, Watch, framing_of
 from foreman.core.headers import value_of
 from foreman.core.job import Answer, HandBack, JobState, Mode, Outcome, Stats
 from foreman.core.refusal import Refusal
 from foreman.core.retry import Retry, Wait, after_error, after_status
+from foreman.core.upkeep import Work, is_upkeep
 from foreman.engine.clock import Clock, millis
 from foreman.engine.exchange import Exchange
 from foreman.engine.loading import Loading
 from foreman.engine.patience import Limits, Patience
 from foreman.engine.poller import Poller
-from foreman.engine.pulling import Pulling
 from foreman.engine.relay import Head
+from foreman.engine.reloads import Reloads
 from foreman.engine.start import Start
 from foreman.engine.target import Target
+from foreman.engine.upkeep import Upkeep
 
 # A whole answer up to this size is held back until it is complete: a client can make nothing of a part of it.
 WHOLE_BYTES: Final = 1 << 20
@@ -34,7 +35,9 @@ Result = Outcome | HandBack
 class Attempt:
     """Runs one claim once. `error` is what a reader is to be told after the last byte, None for a clean end."""
 
-    def __init__(self, start: Start, target: Target, poller: Poller, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, start: Start, target: Target, poller: Poller, clock: Clock, limits: Limits, reloads: Reloads
+    ) -> None:
         self._start = start
         self._live = live = start.live
         self._claim = start.claim
@@ -43,9 +46,10 @@ class Attempt:
         self._clock = clock
         self._limits = limits
         self._patience = Patience(target, poller, clock, limits)
-        self._loading = Loading(live, self._patience, target, poller, clock, limits)
-        is_pull = pulls.is_pull(live.model)
-        self._pulling = Pulling(live, self._patience, poller, clock, limits.room) if is_pull else None
+        self._loading = Loading(live, self._patience, target, poller, clock, limits, reloads)
+        self._upkeep: Upkeep | None = None
+        if is_upkeep(live.model):
+            self._upkeep = Upkeep(live, self._patience, poller, clock, limits.room)
         self._began = clock.monotonic()
         self._first_byte_ms: int | None = None
         self.error: ForemanError | None = None
@@ -63,8 +67,8 @@ class Attempt:
     async def run(self) -> Result:
         """Run to an end. Raises CancelledError only where its task is cancelled."""
         try:
-            if self._pulling is not None:
-                self._pulling.check()
+            if self._upkeep is not None:
+                self._upkeep.check()
             # What was sent ahead needs nothing to be loaded.
             refusal = await self._loading.run() if self._start.exchange is None else None
             if self._live.cancelled:
@@ -100,8 +104,8 @@ class Attempt:
             first = await self._patience.first(exchange)
             self._first_byte_ms = self._since(sent)
             self.working()
-            if self._pulling is not None:
-                return await self._pulled(self._pulling, exchange, head, first)
+            if self._upkeep is not None:
+                return await self._kept_up(self._upkeep, exchange, head, first)
             framing = framing_of(value_of(head.headers, "content-type"))
             if framing is Framing.WHOLE:
                 first = await self._held_back(exchange, first)
@@ -136,10 +140,10 @@ class Attempt:
             broken = error
         return self._judged(watch.verdict(broken is None), broken)
 
-    async def _pulled(self, pulling: Pulling, exchange: Exchange, head: Head, chunk: bytes) -> Result:
-        """A pull that broke off is tried again, whatever was released: the target has kept what it got."""
-        broken = await pulling.run(exchange, head, chunk)
-        verdict = pulling.verdict(broken is None)
+    async def _kept_up(self, upkeep: Upkeep, exchange: Exchange, head: Head, chunk: bytes) -> Result:
+        """Upkeep that broke off is tried again, whatever was released: in the end the same model is there."""
+        broken = await upkeep.run(exchange, head, chunk)
+        verdict = upkeep.verdict(broken is None)
         if verdict.kind is not VerdictKind.CUT:
             return self._judged(verdict, broken)
         return await self._failed(broken or TargetCut("the target ended its answer before it was complete"))
@@ -187,12 +191,12 @@ class Attempt:
             jitter=self._clock.jitter(),
         )
         code = f"status_{status}"
-        if isinstance(decision, Retry):
+        if isinstance(decision, Retry) and not self._in_order:
             return self._back(decision.after, code, text, counted=decision.counted, crash=decision.crash)
         if status == 404:
             self._poller.soon()
         relay = self._live.relay
-        if relay.released:  # by an earlier attempt at a pull
+        if relay.released:  # by an earlier attempt at upkeep
             self.error = JobFailed(text, code)
             return self._outcome(JobState.FAILED, code, text)
         relay.begin(Head(status, refusal.headers))
@@ -209,11 +213,17 @@ class Attempt:
             error, self._claim.job, alive=alive, policy=self._limits.retry, jitter=self._clock.jitter()
         )
         if isinstance(decision, Retry):
-            return self._back(decision.after, error.code, str(error), counted=decision.counted)
+            after = 0.0 if self._in_order else decision.after
+            return self._back(after, error.code, str(error), counted=decision.counted)
         if isinstance(decision, Wait):
             return self._back(0.0, error.code, str(error), counted=False)
         self.error = error
         return self._outcome(JobState.FAILED, decision.code, str(error))
+
+    @property
+    def _in_order(self) -> bool:
+        """Whether it must not fall back: of two creates of one name the later one counts, so it must come later."""
+        return self._upkeep is not None and self._upkeep.work is Work.CREATE
 
     def _back(self, after: float, code: str, text: str, *, counted: bool, crash: bool = False) -> HandBack:
         now = millis(self._clock)
@@ -237,8 +247,8 @@ class Attempt:
         if state is JobState.CANCELLED:
             return None
         answer = self._live.relay.answer()
-        if answer is not None and self._pulling is not None and self._pulling.summary:
-            return Answer(answer.status, answer.headers, self._pulling.summary, complete=self.error is None)
+        if answer is not None and self._upkeep is not None and self._upkeep.summary:
+            return Answer(answer.status, answer.headers, self._upkeep.summary, complete=self.error is None)
         if answer is None or self.error is None:
             return answer
         return Answer(answer.status, answer.headers, answer.body, complete=False)

@@ -1,7 +1,7 @@
 """One attempt at one job of a remote API.
 
 What may have been billed is not sent again: once anything of the request may have been sent, only an answer that says
-that nothing was done (429, 503) leads to another attempt. See docs/decisions/0017.
+that nothing was done (429, 503) leads to another attempt. See docs/decisions/0016.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from foreman.core.errors import JobFailed, MaybeBilled, TargetError, TargetMoved
 from foreman.core.framing import Verdict, VerdictKind
 from foreman.core.job import HandBack, JobState, Outcome
 from foreman.core.refusal import Refusal
+from foreman.core.slowdown import UNREACHABLE
 from foreman.core.throttle import retry_after
 from foreman.engine.attempt import Attempt, Result
 from foreman.engine.clock import Clock
@@ -19,6 +20,7 @@ from foreman.engine.exchange import Exchange
 from foreman.engine.patience import Limits, Patience
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Head
+from foreman.engine.reloads import Reloads
 from foreman.engine.start import Start
 from foreman.engine.target import Target
 from foreman.engine.upstream import Upstream, UpstreamExchange
@@ -33,13 +35,20 @@ class Call(Attempt):
     """Runs one claim once; see Attempt. `upstream` is None where the API is not configured any more."""
 
     def __init__(
-        self, start: Start, upstream: Upstream | None, target: Target, poller: Poller, clock: Clock, limits: Limits
+        self,
+        start: Start,
+        upstream: Upstream | None,
+        target: Target,
+        poller: Poller,
+        clock: Clock,
+        limits: Limits,
+        reloads: Reloads,
     ) -> None:
         if upstream is not None:
             remote = upstream.remote
             first_byte, idle = remote.first_byte_timeout_seconds, remote.idle_timeout_seconds
             limits = dataclasses.replace(limits, first_byte=first_byte, idle=idle)
-        super().__init__(start, target, poller, clock, limits)
+        super().__init__(start, target, poller, clock, limits, reloads)
         self._upstream = upstream
         self._patience = Unprobed(target, poller, clock, limits)
         self._sent_at = clock.monotonic()
@@ -90,12 +99,13 @@ class Call(Attempt):
         now = self._clock.time()
         live.busy += 1
         live.busy_since = live.busy_since or now
-        asked = retry_after(refusal.headers, now) or 0.0
-        after = max(asked, self._limits.retry.delay(live.busy, self._clock.jitter()))
+        asked = retry_after(refusal.headers, now)
+        after = max(asked or 0.0, self._limits.retry.delay(live.busy, self._clock.jitter()))
         if now - live.busy_since + after > upstream.remote.busy_seconds:
             return self._passed_on(refusal)
-        upstream.throttle.slow_down(self._clock.monotonic(), self._sent_at, after)
-        return self._back(after, f"status_{refusal.status}", refusal.text, counted=False)
+        cause = f"status_{refusal.status}"
+        upstream.throttle.slow_down(self._clock.monotonic(), self._sent_at, after, cause, asked)
+        return self._back(after, cause, refusal.text, counted=False)
 
     async def _failed(self, error: TargetError) -> Result:
         if isinstance(error, TargetMoved):
@@ -112,8 +122,8 @@ class Call(Attempt):
             throttle = self._upstream.throttle
             throttle.failures += 1
             after = self._limits.retry.delay(throttle.failures, self._clock.jitter())
-            throttle.slow_down(self._clock.monotonic(), self._sent_at, after)
-        return self._back(after, "remote_unreachable", str(error), counted=False)
+            throttle.slow_down(self._clock.monotonic(), self._sent_at, after, UNREACHABLE)
+        return self._back(after, UNREACHABLE, str(error), counted=False)
 
     def _passed_on(self, refusal: Refusal) -> Outcome:
         relay = self._live.relay

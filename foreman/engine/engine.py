@@ -15,10 +15,11 @@ from foreman.core import slots
 from foreman.core.errors import Draining, JobCancelled, JobFinished, JobNotFound, StorageFailed, StorageFull
 from foreman.core.estimate import History
 from foreman.core.job import ACTIVE, Claim, Hot, Job, JobState, Mode
+from foreman.core.labels import label
 from foreman.core.lanes import Lane
-from foreman.core.pulls import is_pull
 from foreman.core.slots import is_slot
 from foreman.core.submission import Submission
+from foreman.core.upkeep import is_upkeep
 from foreman.engine.clock import Clock, millis
 from foreman.engine.departures import Departures
 from foreman.engine.events import Events
@@ -27,10 +28,13 @@ from foreman.engine.forecast import Forecast
 from foreman.engine.gate import Gate
 from foreman.engine.held import Held
 from foreman.engine.intake import Intake, Ticket
+from foreman.engine.lag import Lag
 from foreman.engine.live import Live, LiveJobs
+from foreman.engine.overrides import Overrides
 from foreman.engine.patience import Limits
 from foreman.engine.poller import Poller
 from foreman.engine.relay import Reader
+from foreman.engine.reloads import Reloads
 from foreman.engine.remote import RemoteLane
 from foreman.engine.rules import Rules
 from foreman.engine.settlement import Settlement
@@ -72,7 +76,8 @@ class Engine:
         self.jobs = jobs
         self.clock = clock
         self._rules = rules
-        self._settlement = Settlement(store, jobs, clock)
+        self.reloads = Reloads(poller, rules.swap, clock)
+        self._settlement = Settlement(store, jobs, clock, self.reloads)
         self.upstreams = upstreams or Upstreams()
         self._executor = Executor(self._settlement, target, self.upstreams, poller, clock, limits)
         self._worker = Worker(self._executor, gate)
@@ -88,6 +93,7 @@ class Engine:
             max_queued=rules.max_queued,
             max_attempts=rules.max_attempts,
         )
+        self._overrides = Overrides(store, jobs, self._intake.live)
         self.draining = False
         self.forecast = Forecast(store, jobs, clock, self._preferred)
         self.events = Events(millis(clock))
@@ -95,9 +101,17 @@ class Engine:
         self.started_at = clock.time()
         poller.came_back = jobs.lanes.wake
         jobs.lanes.open_keys = self._open_keys
+        jobs.figures.naming = self._named
+        self.lag = Lag(clock)
+        jobs.lanes.group = self.upstreams.group
+        gate.machine.known = jobs.upkeep_for
 
     def __repr__(self) -> str:
         return f"<Engine draining={self.draining}, {self.jobs!r}, {self.poller!r}>"
+
+    def _named(self, lane: Lane, model: str) -> str:
+        """What a job's model is called in the figures."""
+        return label(lane, model, self.poller.models, self.upstreams.remotes)
 
     def _open_keys(self) -> tuple[str, ...] | None:
         """The load keys of the remote lane whose jobs may be begun; None where all may."""
@@ -162,7 +176,10 @@ class Engine:
         Raises Draining, QueueFull, IdempotencyConflict, StorageFull or StorageFailed.
         """
         self._check_open()
-        return await self._intake.submit(submission)
+        ticket = await self._intake.submit(submission)
+        if submission.override is not None and ticket.joined and ticket.live is not None:
+            await self._overrides.note(ticket.live.id, submission.override)
+        return ticket
 
     async def submit_many(self, submissions: Sequence[Submission]) -> list[Live]:
         """Accept all of them in one step, or none. Raises Draining, QueueFull, StorageFull or StorageFailed."""
@@ -215,7 +232,7 @@ class Engine:
     def _changed(self, live: Live) -> None:
         self.forecast.changed()
         self.gate.heard(live)
-        self.events.publish(live, self.gate.hold(live.key, live.override))
+        self.events.publish(live, self.gate.hold(live.key, live.override, live.lane))
 
     @property
     def paused(self) -> bool:
@@ -224,8 +241,8 @@ class Engine:
     def _preferred(self) -> Hot:
         """What the next local claim prefers: the running job's model, else what the target holds."""
         running = next(iter(self.jobs.in_lane(Lane.LOCAL)), None)
-        # Neither a pull nor a command changes anything of what is loaded.
-        if running is None or is_pull(running.model) or is_slot(running.model):
+        # Neither upkeep nor a command changes anything of what is loaded.
+        if running is None or is_upkeep(running.model) or is_slot(running.model):
             return self._worker.hot()
         return Hot((str(running.key),), (running.model,))
 
@@ -253,6 +270,7 @@ class Engine:
                 "job_finished",
                 "job cancelled",
                 job=live.id,
+                trace=live.trace,
                 model=live.model,
                 path=live.path,
                 client=live.client,
@@ -260,6 +278,14 @@ class Engine:
                 outcome=JobState.CANCELLED,
             )
         return state
+
+    async def override(self, job_id: str, what: str) -> None:
+        """Have a job that waits pass what holds it; on return that is on disk. Raises JobNotFound, or JobFinished."""
+        await self._overrides.ask(job_id, what)
+
+    def held(self, job_id: str) -> Held | None:
+        """The slot that is held of a job of this id."""
+        return self._executor.held.get(job_id)
 
     async def beat(self, job_id: str) -> tuple[Held, Live]:
         """The holder of a slot lives. Raises JobNotFound, or JobFinished where nobody holds it."""
@@ -328,7 +354,12 @@ class Engine:
             return
         if live.loading and self.jobs.local.depth.wants(str(live.key)):
             log_event(
-                log, logging.INFO, "load_kept", "a cancelled job's model loads on: others wait for it", job=live.id
+                log,
+                logging.INFO,
+                "load_kept",
+                "a cancelled job's model loads on: others wait for it",
+                job=live.id,
+                trace=live.trace,
             )
         elif not live.attempt.cancelling():  # a second one would end the wait for the target to let go of the job
             live.attempt.cancel()

@@ -59,6 +59,7 @@ class Executor:
         self.poller = poller
         self.clock = clock
         self.held = HeldSlots(clock)
+        self.reloads = settlement.reloads
         self._limits = limits
         self._stop_asked = asyncio.Event()
         self.paused = False  # no job is begun
@@ -73,7 +74,7 @@ class Executor:
         return self._stop_asked.is_set()
 
     def goes_on(self) -> bool:
-        """Whether any job may be begun."""
+        """Whether any job may be begun; while the target is down some may that do not need it."""
         return not self.stopping() and not self.paused and self.poller.reachable is not False
 
     def stop(self) -> None:
@@ -89,11 +90,11 @@ class Executor:
             log_event(log, logging.INFO, "orphan_wait", "a job was in flight when foreman died: the target may notice")
             await self.clock.wait(self._stop_asked, ORPHAN_SECONDS)
 
-    async def until_target_answers(self, wake: asyncio.Event) -> None:
-        """Wait while the target is down. The poller, which probes it, sets the same event as a new job."""
-        while self.poller.reachable is False and not self.stopping():
-            wake.clear()
-            await wake.wait()
+    def near(self) -> tuple[str, ...] | None:
+        """While the target is down, the load keys of the local lane whose jobs do without it; else None, for all."""
+        if self.poller.reachable is not False:
+            return None
+        return tuple(key for key in self.jobs.local.depth.load_keys() if is_slot(key))
 
     async def claim(self, wanted: Next) -> Start | None:
         """The next job, or None where none is ready or nothing can be written before the end."""
@@ -138,8 +139,9 @@ class Executor:
         if is_slot(start.live.model):
             return Holding(start, self.held, self.clock)
         if upstream_of(key.model) is None:
-            return Attempt(start, self.target, self.poller, self.clock, self._limits)
-        return Call(start, self.upstreams.of(key), self.target, self.poller, self.clock, self._limits)
+            return Attempt(start, self.target, self.poller, self.clock, self._limits, self.reloads)
+        upstream = self.upstreams.of(key)
+        return Call(start, upstream, self.target, self.poller, self.clock, self._limits, self.reloads)
 
     def _note_working(self, live: Live) -> None:
         self.store.note_working(live.seq, millis(self.clock))

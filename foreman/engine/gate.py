@@ -1,11 +1,11 @@
-"""The gate at work: looks at the machine before a model is loaded, and remembers who is held and why.
+"""The gate at work: looks at the machine before anything heavy starts, and remembers who is held and why.
 
 Rules:
-1. It judges load keys of the local lane, and only those that would have something loaded, or pulled; jobs of a loaded
-   model pass unseen.
+1. It judges load keys of the local lane, and only those that would have something loaded, or are upkeep, or a command;
+   jobs of a loaded model pass unseen. While the target is down it judges commands alone.
 2. A hold is for one load key. Its jobs keep their places, others that may pass do, those of the remote lane too. It is
    logged when it begins, when its cause changes and when it ends.
-3. What can never fit fails as soon as it is known, also while another job runs. A job that overrides the gate passes.
+3. A job that overrides the gate passes.
 4. Switched off it asks nothing and keeps nothing.
 """
 
@@ -17,18 +17,20 @@ from itertools import islice
 from typing import Final
 
 from foreman.core import names
-from foreman.core.errors import NeverFits, StorageFailed, StorageFull
+from foreman.core.errors import StorageFailed
 from foreman.core.gate import Admit, Candidate, Hold, Kind, Readings, Refuse, Thresholds, Verdict, judge, timed
 from foreman.core.job import ACTIVE, Hot, JobState, LoadKey
 from foreman.core.lanes import Lane
 from foreman.core.programs import matches
-from foreman.core.pulls import is_pull
 from foreman.core.residency import Swap, is_heavy
+from foreman.core.slots import is_slot
+from foreman.core.upkeep import CLIENTS, is_upkeep, work_of
 from foreman.engine.clock import Clock, millis
 from foreman.engine.headroom import Headroom
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.machine import Machine
 from foreman.engine.poller import SWAP_SECONDS, Poller
+from foreman.engine.refusals import Refusals
 from foreman.engine.store import Store
 from foreman.log import log_event
 
@@ -38,18 +40,14 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 5.0
 # While a job runs, the machine is read so often, to know which part of its load is foreman's own.
 SAMPLE_SECONDS: Final = 15.0
-# What a client of foreman may be called that waits for a pull.
-PULLING: Final = "ollama pull"
 # So many load keys are judged at a time, those that wait longest.
 JUDGED: Final = 200
-# So many load keys are remembered as fitting; clients may think of any number.
-REMEMBERED: Final = 10_000
 # So many jobs of a load key are told to followers when it is held or released.
 TOLD: Final = 100
 
 
 class Gate:
-    """What may be loaded now. `on` decides whether it holds anything; `look` answers either way."""
+    """What may be begun now. `on` decides whether it holds anything; `look` answers either way."""
 
     def __init__(
         self,
@@ -76,8 +74,7 @@ class Gate:
         self._verdicts: dict[str, Verdict] = {}
         self._unknown: tuple[str, ...] = ()
         self._unread = False  # the store did not say who waits
-        self._arrived: set[str] = set()
-        self._known: set[str] = set()
+        self._refusals = Refusals(store, jobs, clock, self._judged)
         self._forced: set[Live] = set()  # those that wait and override the gate
         self._due = asyncio.Event()
         self._sampled_at = float("-inf")
@@ -95,13 +92,14 @@ class Gate:
         if not self.on:
             return preferred
         keys = await self._others(preferred)
-        heavy = [key for key in keys if self._is_heavy(key)]
-        if heavy:
+        heavy = [key for key in keys if self.is_heavy(key)]
+        if any(not is_slot(key) for key in heavy):
             await self._seen()
-            heavy = [key for key in keys if self._is_heavy(key)]
+            heavy = [key for key in keys if self.is_heavy(key)]
         readings = await self.machine.readings() if heavy else Readings()
         verdicts = {key: (await self.look(key, readings))[1] for key in heavy}
-        self._note({key: verdict for key, verdict in verdicts.items() if not self._all_override(key)})
+        unseen = {key: old for key, old in self._verdicts.items() if self._down and not is_slot(key)}
+        self._note(unseen | {key: verdict for key, verdict in verdicts.items() if not self._all_override(key)})
         passing = [key for key in keys if isinstance(verdicts.get(key, Admit()), Admit)]
         for key in verdicts.keys() & passing:
             self.headroom.forget_kept(key)
@@ -118,7 +116,12 @@ class Gate:
             log_event(log, logging.WARNING, "gate_unread", "who waits could not be read", error=error)
             self._unread = True
             return []
-        return [key for key in ready if key not in preferred.load_keys]
+        return [key for key in ready if key not in preferred.load_keys and (is_slot(key) or not self._down)]
+
+    @property
+    def _down(self) -> bool:
+        """The target does not answer: nothing can be said of models."""
+        return self._poller.reachable is False
 
     def closed(self, preferred: Hot) -> Hot:
         """What a claim without a look at the machine may take: only what is loaded."""
@@ -137,17 +140,17 @@ class Gate:
 
     # -- for everybody
 
-    def hold(self, load_key: LoadKey, override: str | None) -> Hold | None:
+    def hold(self, load_key: LoadKey, override: str | None, lane: Lane) -> Hold | None:
         """Why a waiting job of this load key is held, None where it is not."""
-        if not self._verdicts or override is not None:
+        if not self._verdicts or override is not None or lane is not Lane.LOCAL:
             return None
         verdict = self._verdicts.get(str(load_key))
         # A job that overrides the gate may have had it loaded meanwhile.
-        return verdict if isinstance(verdict, Hold) and self._is_heavy(str(load_key)) else None
+        return verdict if isinstance(verdict, Hold) and self.is_heavy(str(load_key)) else None
 
     def held(self) -> tuple[str, ...]:
         """The load keys whose jobs are to be taken for ones that are not ready."""
-        return tuple(key for key, _ in self.holds() if self._is_heavy(key))
+        return tuple(key for key, _ in self.holds() if self.is_heavy(key))
 
     def holds(self) -> list[tuple[str, Hold]]:
         """All load keys that are held, and why."""
@@ -155,31 +158,34 @@ class Gate:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """What could not be looked at when a load was let pass the last time, in words."""
+        """What could not be looked at when something was let pass the last time, in words."""
         return self._unknown
 
     async def look(self, load_key: str, readings: Readings) -> tuple[Candidate, Verdict]:
-        """What a load would need, and what the machine says to it."""
-        now, thresholds = self._clock.time(), self.thresholds
-        if is_pull(load_key):
-            candidate = Candidate(Kind.PULL, LoadKey.parse(load_key).model)
-            readings, thresholds = _for_pulls(readings, thresholds)
+        """What a start would need, and what the machine says to it."""
+        key, now, thresholds = LoadKey.parse(load_key), self._clock.time(), self.thresholds
+        work = work_of(load_key)
+        if work is not None:
+            candidate = Candidate(Kind(work), key.model)
+            readings, thresholds = _for_upkeep(readings, thresholds)
+        elif is_slot(load_key):
+            candidate = self.headroom.command(key, readings)
         else:
-            candidate = await self.headroom.candidate(LoadKey.parse(load_key), readings)
+            candidate = await self.headroom.candidate(key, readings)
         verdict = judge(candidate, readings, thresholds)
         return candidate, timed(verdict, self._verdicts.get(load_key), now, now + LOOK_SECONDS)
 
-    async def ask(self, candidate: Candidate, earlier: Verdict | None = None) -> Verdict:
-        """What the machine says to any other heavy start; `earlier` is what it said to the same one before."""
-        if not self.on:
-            return Admit()
-        verdict = judge(candidate, await self.machine.readings(), self.thresholds)
-        now = self._clock.time()
-        return timed(verdict, earlier, now, now + LOOK_SECONDS)
+    async def never(self, load_key: str) -> bool:
+        """Whether a start can never be let pass here."""
+        return self.on and isinstance((await self.look(load_key, await self.machine.readings()))[1], Refuse)
 
     def is_heavy(self, load_key: str) -> bool:
-        """Whether a job of this load key would have something loaded, or pulls."""
-        return self._is_heavy(load_key)
+        """Whether a job of this load key would have something loaded, or is upkeep, or a command."""
+        if is_upkeep(load_key) or is_slot(load_key):
+            return True
+        key, models = LoadKey.parse(load_key), self._poller.models
+        remote = names.parse(key.model).is_cloud or models.is_remote(key.model)
+        return is_heavy(key, self._poller.residency, models, self._swap, remote=remote)
 
     def heard(self, live: Live) -> None:
         """A job has changed: it may be of a load key that never fits, or the last one of one that is held."""
@@ -188,8 +194,7 @@ class Gate:
         key = str(live.key)
         if live.override is not None:
             (self._forced.add if live.state is JobState.QUEUED else self._forced.discard)(live)
-        if live.state is JobState.QUEUED and key not in self._known:
-            self._arrived.add(key)
+        if live.state is JobState.QUEUED and self._refusals.arrived(key):
             self._due.set()
         if live.state in ACTIVE and self._sample_due():
             self._due.set()
@@ -202,7 +207,7 @@ class Gate:
             self._due.clear()
             if self.on:
                 await self.headroom.observe()
-                await self._refuse()
+                await self._refusals.carry_out()
             busy = self.on and bool(self._jobs.in_lane(Lane.LOCAL))
             if busy and self._sample_due():
                 self._sampled_at = self._clock.monotonic()
@@ -221,18 +226,13 @@ class Gate:
             await self._poller.refresh()
         await self._poller.look(max_age=SWAP_SECONDS)
 
-    def _is_heavy(self, load_key: str) -> bool:
-        if is_pull(load_key):
-            return True
-        key, models = LoadKey.parse(load_key), self._poller.models
-        remote = names.parse(key.model).is_cloud or models.is_remote(key.model)
-        return is_heavy(key, self._poller.residency, models, self._swap, remote=remote)
-
     def _note(self, verdicts: dict[str, Verdict]) -> None:
         """Take new verdicts for the old ones; log and tell what has changed."""
         before, self._verdicts = self._verdicts, verdicts
         for key in before.keys() | verdicts.keys():
             old, new = before.get(key), verdicts.get(key)
+            if isinstance(new, Admit | Hold):
+                self._jobs.figures.judged(new, old)
             if isinstance(new, Hold) and not (isinstance(old, Hold) and old.cause is new.cause):
                 _log_hold(key, new)
                 self._jobs.lanes.moved_up(Lane.LOCAL)
@@ -241,13 +241,14 @@ class Gate:
                 self._log_end(key, old, new)
                 self._tell(key)
             if isinstance(new, Refuse):
-                self._arrived.add(key)
+                self._refusals.doubt(key)
                 self._due.set()
-        unknown = {word for verdict in verdicts.values() if isinstance(verdict, Admit) for word in verdict.unknown}
-        if verdicts and tuple(sorted(unknown)) != self._unknown:
+        passed = [verdict for verdict in verdicts.values() if isinstance(verdict, Admit)]
+        unknown = {word for verdict in passed for word in verdict.unknown}
+        if passed and tuple(sorted(unknown)) != self._unknown:
             self._unknown = tuple(sorted(unknown))
             if unknown:
-                log_event(log, logging.WARNING, "gate_blind", "a load passes unseen", unknown="; ".join(self._unknown))
+                log_event(log, logging.WARNING, "gate_blind", "let pass unseen", unknown="; ".join(self._unknown))
 
     def _log_end(self, key: str, hold: Hold, new: Verdict | None) -> None:
         if new is None:
@@ -268,48 +269,24 @@ class Gate:
 
     def _waiting(self, key: str) -> Iterator[Live]:
         wanted = LoadKey.parse(key)
-        return (live for live in self._jobs if live.state is JobState.QUEUED and live.key == wanted)
+        queued = (live for live in self._jobs if live.state is JobState.QUEUED and live.lane is Lane.LOCAL)
+        return (live for live in queued if live.key == wanted)
 
-    async def _refuse(self) -> None:
-        """Fail the jobs of load keys that arrived and can never fit."""
-        if self._arrived and self._poller.inventory is None:
+    async def _judged(self, key: str) -> Verdict | None:
+        """What the machine says to a load key; None where nothing would be begun for it that could be too large."""
+        if self._poller.inventory is None and not is_slot(key):
             await self._seen()
-        while self._arrived:
-            key = self._arrived.pop()
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known.add(key)
-            if is_pull(key) or not self._is_heavy(key):
-                continue
-            _, verdict = await self.look(key, await self.machine.readings())
-            if isinstance(verdict, Refuse):
-                self._known.discard(key)  # what comes next under it is to fail too
-                await self._fail(key, verdict)
-
-    async def _fail(self, key: str, verdict: Refuse) -> None:
-        try:
-            ids = await self._store.refuse(key, NeverFits.code, verdict.text, millis(self._clock))
-        except (StorageFull, StorageFailed) as error:
-            log_event(log, logging.WARNING, "refusal_unsaved", "a refusal could not be written", error=error)
-            return
-        for job_id in ids:
-            live = self._jobs.get(job_id)
-            if live is None:
-                self._jobs.local.depth.remove(LoadKey.parse(key).model, key)
-                self._jobs.lanes.moved_up(Lane.LOCAL)
-            else:
-                live.relay.finish(NeverFits(verdict.text))
-                self._jobs.gone(live, JobState.FAILED)
-            log_event(
-                log, logging.WARNING, "job_finished", "job failed", job=job_id, load_key=key,
-                outcome=JobState.FAILED, error=NeverFits.code, needed=verdict.needed, there=verdict.there,
-            )  # fmt: skip
+        if is_upkeep(key) or not self.is_heavy(key):
+            return None
+        return (await self.look(key, await self.machine.readings()))[1]
 
 
-def _for_pulls(readings: Readings, thresholds: Thresholds) -> tuple[Readings, Thresholds]:
-    """The same, for a pull. Its disk is looked at where it is written, and by what is known to come. Who typed
-    `ollama pull` may be waiting for this very job."""
-    foreign = readings.foreign and tuple(text for text in readings.foreign if not matches(PULLING, text.split()))
+def _for_upkeep(readings: Readings, thresholds: Thresholds) -> tuple[Readings, Thresholds]:
+    """The same, for upkeep. Its disk is looked at where it is written, and by what is known to come. Who typed
+    `ollama pull` or `ollama create` may be waiting for this very job, or behind it."""
+    foreign = readings.foreign and tuple(
+        text for text in readings.foreign if not any(matches(client, text.split()) for client in CLIENTS)
+    )
     return replace(readings, foreign=foreign), replace(thresholds, disk_reserve=0)
 
 

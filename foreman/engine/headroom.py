@@ -1,6 +1,7 @@
 """What loads will take on this machine: forecasts, from what earlier loads took or what the target says of a model.
 
-Keeps each forecast beside what came true. The target is asked about a model once for each digest.
+Keeps each forecast beside what came true, but for commands: nobody sees what these take. The target is asked about a
+model once for each digest.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from foreman.core.headroom import (
 from foreman.core.inventory import Model, Runner
 from foreman.core.job import LoadKey
 from foreman.core.residency import workers
+from foreman.core.slots import label_of, memory_of
 from foreman.engine.clock import Clock, millis
 from foreman.engine.poller import Poller
 from foreman.engine.store import Store
@@ -85,6 +87,12 @@ class Headroom:
             gives_back=sum(_held(runner, unified) for runner in workers(self._poller.residency, self._poller.models)),
             basis=expected.text,
         )
+
+    def command(self, key: LoadKey, readings: Readings) -> Candidate:
+        """A command that waits for a slot, as the gate looks at it: what is loaded stays beside it."""
+        memory = memory_of(key)
+        stays = sum(_held(runner, readings.unified) for runner in self._poller.residency.runners)
+        return Candidate(Kind.COMMAND, label_of(key.model), memory=memory, least=memory, stays=stays)
 
     async def _shape(self, model: Model) -> Shape:
         name = model.digest or model.canonical

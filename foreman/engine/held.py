@@ -22,18 +22,37 @@ class Held:
         self._clock = clock
         self._over = asyncio.Event()
         self._due = 0.0
+        self._heard: float | None = None
         self.exit_status: int | None = None
         self.lost = False
         self.left = False
-        self.beat()
+        self.renew()
 
     @property
     def over(self) -> bool:
         return self._over.is_set()
 
+    @property
+    def heard_at(self) -> float | None:
+        """When its holder was last heard of, in unix seconds; None where not by this process."""
+        return None if self._heard is None else self._unix(self._heard)
+
+    @property
+    def expires_at(self) -> float:
+        """When it is lost if nothing is heard until then, in unix seconds."""
+        return self._unix(self._due)
+
     def beat(self) -> None:
         """Its holder lives."""
+        self._heard = self._clock.monotonic()
+        self.renew()
+
+    def renew(self) -> None:
+        """Its holder has all of its time again, though nothing was heard of it."""
         self._due = self._clock.monotonic() + self.request.expiry
+
+    def _unix(self, at: float) -> float:
+        return self._clock.time() - self._clock.monotonic() + at
 
     def release(self, exit_status: int | None = None) -> None:
         self.exit_status = exit_status

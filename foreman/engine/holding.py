@@ -52,8 +52,12 @@ class Holding:
         live = self._live
         if live.cancelled and self._slot is None:
             return self.cancelled()
-        self._slot = slot = self._slot or self._held.grant(live.id, self._request)
-        slot.beat()  # one that was found before foreman listened could not be heard of
+        slot = self._slot
+        if slot is None:
+            self._slot = slot = self._held.grant(live.id, self._request)
+            slot.beat()
+        else:
+            slot.renew()  # it was found before foreman listened, and could not be heard of
         live.state = JobState.WORKING
         live.relay.begin(Head(200, HEADERS))
         live.relay.feed(self._answer())

@@ -34,6 +34,7 @@ from foreman.core.errors import (
 )
 from foreman.core.job import FINISHED, Job, JobState, Mode, NewJob
 from foreman.core.submission import Submission
+from foreman.core.trace import trace_of
 from foreman.engine.clock import Clock, millis
 from foreman.engine.ids import new_id
 from foreman.engine.live import Live, LiveJobs
@@ -174,7 +175,7 @@ class Intake:
         """The living job that this request made when it was sent before. Where it has a key, the key alone decides."""
         if not submission.again or submission.idem_key is not None:
             return None
-        twin = self._jobs.twin(submission.client, submission.key.model, submission.hash)
+        twin = self._jobs.twin(submission.client, submission.key, submission.hash)
         return None if twin is None or twin.cancelled or twin.relay.finished else twin
 
     def _check_room(self, count: int) -> None:
@@ -191,7 +192,7 @@ class Intake:
             load_key=new.key,
             mode=new.mode,
             payload=new.payload,
-            max_attempts=self._max_attempts,
+            max_attempts=1 if new.once else self._max_attempts,
             created_at=now,
             client=new.client,
             not_before=new.not_before,
@@ -213,6 +214,7 @@ class Intake:
             lane=new.lane,
             override=new.override,
             hash=new.hash,
+            trace=trace_of(new.payload.headers),
         )
 
     def _begun(self, live: Live, job: NewJob) -> asyncio.Future[bool] | None:

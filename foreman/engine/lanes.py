@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from foreman.core.lanes import Lane, Slots, Wait, blocked
+from foreman.core.timeline import Group
 from foreman.engine.depth import Depth
 
 
@@ -30,6 +31,8 @@ class Lanes:
         self.local, self.remote = LaneQueue(), LaneQueue()
         self.taken = dict.fromkeys(Lane, 0)
         self.open_keys: Callable[[], tuple[str, ...] | None] = lambda: None  # of the remote lane; None: all
+        # The remote API whose jobs have this load key, and how many of them it gets at once.
+        self.group: Callable[[str], Group | None] = lambda _: None
         self._of = {Lane.LOCAL: self.local, Lane.REMOTE: self.remote}
         # The load keys of local jobs that wait for the machine, and not for a turn.
         self.held: Callable[[], tuple[str, ...]] = tuple

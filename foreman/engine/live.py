@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from foreman.core.framing import Watch
-from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, NewJob
+from foreman.core.job import Claim, Hot, Job, JobState, LoadKey, Mode, NewJob, Outcome
 from foreman.core.lanes import TAKING_TURNS, Lane, Slots
-from foreman.core.pulls import is_pull
+from foreman.core.trace import trace_of
+from foreman.core.upkeep import is_upkeep, typed
 from foreman.engine.depth import Depth
+from foreman.engine.figures import Figures
 from foreman.engine.fresh import Fresh
 from foreman.engine.lanes import Lanes
 from foreman.engine.relay import Budget, Relay
@@ -36,6 +38,7 @@ class Live:
     attempts: int = 0
     number: int = 0  # of the try under way, or of the last one
     override: str | None = None  # `gate`: neither held nor refused
+    trace: str | None = None  # the trace that its request belongs to, as far as it was looked at
     hash: bytes | None = None  # of its request, where that may come again
     state: JobState = JobState.QUEUED
     loading: bool = False  # its model is being loaded right now
@@ -58,12 +61,13 @@ class LiveJobs:
     def __init__(self, budget: Budget, slots: Slots = TAKING_TURNS) -> None:
         self._budget = budget
         self._by_id: dict[str, Live] = {}
-        self._by_request: dict[tuple[str, bytes], Live] = {}
+        self._by_request: dict[tuple[str, bytes | str], Live] = {}
         self.changed: Callable[[Live], None] = lambda _: None
         self.lanes = Lanes(slots)
         self._running: dict[Lane, dict[Live, None]] = {lane: {} for lane in Lane}
         self.local, self.remote = self.lanes.local, self.lanes.remote
         self.fresh = Fresh()
+        self.figures = Figures()
         self.endings = 0  # how many have left; who reads the store beside it can tell whether its answer is old
 
     def __repr__(self) -> str:
@@ -97,6 +101,11 @@ class LiveJobs:
     def get(self, job_id: str) -> Live | None:
         return self._by_id.get(job_id)
 
+    def upkeep_for(self, command: str) -> bool:
+        """Whether a command line is that of a client who waits for upkeep here."""
+        named = typed(command)
+        return bool(named) and any(live.model in named for live in self)
+
     def relay(self) -> Relay:
         return Relay(self._budget)
 
@@ -104,16 +113,17 @@ class LiveJobs:
         """It is on its way to the store. It must be known before it is there: the worker may be told first."""
         self._by_id[live.id] = live
         if live.hash is not None:
-            self._by_request[_whose(live.client, live.model), live.hash] = live
+            self._by_request[_asked(live.client, live.key, live.hash)] = live
 
     def refused(self, live: Live) -> None:
         """The store did not take it."""
         self.let_go(live)
         self._drop(live)
 
-    def twin(self, client: str, model: str, request: bytes | None) -> Live | None:
-        """The living job that came of the same request of the same client, or for a pull of any client."""
-        return None if request is None else self._by_request.get((_whose(client, model), request))
+    def twin(self, client: str, key: LoadKey, request: bytes | None) -> Live | None:
+        """The living job that came of the same request of the same client, or for upkeep of any client."""
+        live = None if request is None else self._by_request.get(_asked(client, key, request))
+        return None if live is None or live.hash != request else live
 
     def adopt(self, job: Job, request: bytes | None = None) -> Live:
         """A job of an earlier process, so that its answer can be waited for; it is counted already.
@@ -152,6 +162,12 @@ class LiveJobs:
         live.cancelled = True
         self.fresh.discard(live.id, str(live.key))
 
+    def overriding(self, live: Live, what: str) -> None:
+        """The store has noted what a queued job overrides. Its request at hand knows nothing of it."""
+        live.override = what
+        self.fresh.discard(live.id, str(live.key))
+        self.changed(live)
+
     def chosen(self, hot: Hot) -> tuple[Live, NewJob] | None:
         """The local job the store would claim next, where it can be known without asking, and needs no swap."""
         found = self.fresh.first(hot.load_keys, self.local.depth)
@@ -160,6 +176,7 @@ class LiveJobs:
     def begun(self, live: Live, claim: Claim) -> None:
         """The worker begins it, which the store may not know yet: so nobody is told, and no count changes."""
         job = claim.job
+        live.trace = trace_of(claim.payload.headers)
         self.fresh.discard(live.id, str(live.key))
         live.state = JobState.LOADING
         live.attempts = job.attempts
@@ -193,8 +210,8 @@ class LiveJobs:
             live.relay = self.relay()
         self.changed(live)
 
-    def gone(self, live: Live, state: JobState) -> None:
-        """It is finished; who still reads holds the relay."""
+    def gone(self, live: Live, state: JobState, outcome: Outcome | None = None, code: str | None = None) -> None:
+        """It is finished; who still reads holds the relay. `outcome` where it ran, else `code` for one that failed."""
         if live.state is JobState.QUEUED:
             self._depth(live).remove(live.model, str(live.key))
             self.fresh.discard(live.id, str(live.key))
@@ -204,6 +221,7 @@ class LiveJobs:
         live.attempt = None
         self._drop(live)
         self.endings += 1
+        self.figures.ended(live.lane, live.model, state, outcome, code)
         live.ended.set()
         self.changed(live)
 
@@ -214,11 +232,11 @@ class LiveJobs:
         self._by_id.pop(live.id, None)
         if live.hash is None:
             return
-        request = _whose(live.client, live.model), live.hash
+        request = _asked(live.client, live.key, live.hash)
         if self._by_request.get(request) is live:
             del self._by_request[request]
 
 
-def _whose(client: str, model: str) -> str:
-    """Whose request is the same where it comes again: a pull is everybody's."""
-    return "" if is_pull(model) else client
+def _asked(client: str, key: LoadKey, request: bytes) -> tuple[str, bytes | str]:
+    """Where a request is found that may come again. Upkeep is everybody's, and counts as what was asked last of it."""
+    return ("", str(key)) if is_upkeep(key.model) else (client, request)

@@ -8,16 +8,18 @@ import asyncio
 import logging
 from typing import Final
 
-from foreman.core import names, pulls
+from foreman.core import names
 from foreman.core.errors import TargetStatus
 from foreman.core.job import surface_of
 from foreman.core.lanes import Lane
 from foreman.core.refusal import Refusal
 from foreman.core.residency import Load, Ready, plan
+from foreman.core.upkeep import is_upkeep
 from foreman.engine.clock import Clock
 from foreman.engine.live import Live
 from foreman.engine.patience import Limits, Patience
 from foreman.engine.poller import SWAP_SECONDS, Poller
+from foreman.engine.reloads import Reloads
 from foreman.engine.target import Target
 from foreman.log import log_event
 
@@ -29,20 +31,31 @@ EVICT_LOOK_SECONDS: Final = 0.1
 
 
 class Loading:
-    """Loads what one job needs, once. `ms` is what it took."""
+    """Loads what one job needs, once. `ms` is what it took; `reloads` is told."""
 
-    def __init__(self, live: Live, patience: Patience, target: Target, poller: Poller, clock: Clock, limits: Limits):
+    def __init__(
+        self,
+        live: Live,
+        patience: Patience,
+        target: Target,
+        poller: Poller,
+        clock: Clock,
+        limits: Limits,
+        reloads: Reloads,
+    ) -> None:
         self._live = live
         self._patience = patience
         self._target = target
         self._poller = poller
         self._clock = clock
         self._limits = limits
+        self._reloads = reloads
+        self._made = False
         self.ms = 0
 
     async def run(self) -> Refusal | None:
         """Load where needed. Returns what the target said where it could not. Raises TargetError."""
-        if pulls.is_pull(self._live.model) or isinstance(self._need(), Ready):
+        if is_upkeep(self._live.model) or isinstance(self._need(), Ready):
             return None
         await self._poller.look(max_age=SWAP_SECONDS)
         need = self._need()
@@ -50,6 +63,7 @@ class Loading:
         if isinstance(need, Ready) or not await self._poller.knows(names.parse(need.key.model)):
             return None
         began = self._clock.monotonic()
+        cause = self._reloads.cause(need)
         self._live.loading = True
         try:
             for model in need.evict:
@@ -57,7 +71,10 @@ class Loading:
             return await self._load(need)
         finally:
             self._live.loading = False
-            self.ms = int((self._clock.monotonic() - began) * 1000)
+            seconds = self._clock.monotonic() - began
+            self.ms = int(seconds * 1000)
+            if cause is not None:
+                self._reloads.pay(self._live, need.key, cause, seconds, loaded=self._made)
 
     def _need(self) -> Ready | Load:
         models = self._poller.models
@@ -68,7 +85,16 @@ class Loading:
     async def _evict(self, model: str) -> None:
         """Unload a model and wait until the target no longer shows it: its memory is needed for the next."""
         canonical = names.parse(model).canonical
-        log_event(log, logging.INFO, "model_unload", "unloading", model=model, wanted=self._live.model)
+        log_event(
+            log,
+            logging.INFO,
+            "model_unload",
+            "unloading",
+            model=model,
+            wanted=self._live.model,
+            job=self._live.id,
+            trace=self._live.trace,
+        )
         try:
             await self._target.unload(model, EVICT_SECONDS)
         except TargetStatus as error:
@@ -86,7 +112,17 @@ class Loading:
 
     async def _load(self, need: Load) -> Refusal | None:
         """Load by an empty request. A refusal by 4xx is left to the job's own request, which gets better words."""
-        log_event(log, logging.INFO, "model_load", "loading", model=self._live.model, load_key=need.key, swap=need.swap)
+        log_event(
+            log,
+            logging.INFO,
+            "model_load",
+            "loading",
+            model=self._live.model,
+            load_key=need.key,
+            swap=need.swap,
+            job=self._live.id,
+            trace=self._live.trace,
+        )
         # From here until the target has answered, nobody knows what options the model is loaded with.
         for name in self._poller.models.aliases(need.key.model):
             self._poller.unloaded(name)
@@ -95,6 +131,7 @@ class Loading:
             refusal = Refusal(head.status, head.headers, await self._patience.rest(exchange))
         if refusal.status == 200:
             self._poller.loaded(need.key)
+            self._made = True
             return None
         if refusal.status < 500 and refusal.status != 429:
             return None

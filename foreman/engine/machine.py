@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -39,7 +40,11 @@ class Reader(Protocol):
 
 
 class Machine:
-    """The last readings, taken again when they are older than `FRESH_SECONDS`."""
+    """The last readings, taken again when they are older than `FRESH_SECONDS`.
+
+    `known` says of the command line of a heavy program that it only waits for what foreman itself does: then it is no
+    work of others.
+    """
 
     def __init__(self, reader: Reader, clock: Clock) -> None:
         self._reader = reader
@@ -47,14 +52,20 @@ class Machine:
         self._reading: asyncio.Task[Readings] | None = None
         self._last: Readings | None = None
         self._read_at = float("-inf")
+        self.known: Callable[[str], bool] = lambda _: False
 
     async def readings(self) -> Readings:
         """The machine now, or some seconds ago."""
         if self._last is not None and self._clock.monotonic() - self._read_at < FRESH_SECONDS:
-            return self._last
+            return self._told(self._last)
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read())
-        return await asyncio.shield(self._reading)
+        return self._told(await asyncio.shield(self._reading))
+
+    def _told(self, readings: Readings) -> Readings:
+        if not readings.foreign:
+            return readings
+        return replace(readings, foreign=tuple(line for line in readings.foreign if not self.known(line)))
 
     async def _read(self) -> Readings:
         self._last = await asyncio.to_thread(self._reader.read, self._clock.time())

@@ -45,8 +45,6 @@ class RemoteLane:
         """The next job, with a slot taken for it; waits for one. None when stopping."""
         executor, lane = self._executor, self._lanes.remote
         while not executor.stopping():
-            if not self._upstreams:
-                await executor.until_target_answers(lane.wake)
             lane.wake.clear()
             pause = None
             if self._may_begin() and self._lanes.take(Lane.REMOTE):
@@ -94,10 +92,14 @@ class RemoteLane:
         )
 
     def _wanted(self) -> Next:
-        gives_way = self._lanes.gives_way(Lane.REMOTE)
-        if self._upstreams and self._executor.poller.reachable is False:
-            gives_way = False  # nothing can be begun in the other lane
-        return Next(lane=Lane.REMOTE, gives_way=gives_way, open=self._lanes.open_keys(), held=self._lanes.held())
+        lanes = self._lanes
+        return Next(
+            lane=Lane.REMOTE,
+            gives_way=lanes.gives_way(Lane.REMOTE),
+            open=lanes.open_keys(),
+            held=lanes.held(),
+            near=self._executor.near(),
+        )
 
 
 def shorter(*pauses: float | None) -> float | None:

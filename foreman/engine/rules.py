@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from foreman.core.residency import Swap
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -11,6 +13,7 @@ class Rules:
     max_queued: int
     max_attempts: int
     on_client_gone: Literal["cancel", "finish"]
+    swap: Swap
     drop_attached: bool
     drain_seconds: float
     retention_seconds: float

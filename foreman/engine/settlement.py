@@ -1,8 +1,8 @@
 """How claimed jobs ended, written down: in the store first, then wherever it is waited for.
 
 Rules:
-1. A job is queued again only while its relay has released no byte, but for a pull, whose answer may go on where it
-   broke off. After that a failure is final and told in-band.
+1. A job is queued again only while its relay has released no byte, but for upkeep, whose lines may go on where
+   they broke off. After that a failure is final and told in-band.
 2. A write that must not be lost is tried again until the store takes it.
 3. Only who claimed a job may settle it.
 """
@@ -15,10 +15,11 @@ from typing import Final, TypeVar
 from foreman.core.errors import Draining, ForemanError, JobFailed, StorageFailed, StorageFull
 from foreman.core.estimate import History, Sample
 from foreman.core.job import Chosen, Claim, HandBack, JobState, Next, Outcome
-from foreman.core.pulls import is_pull
+from foreman.core.upkeep import is_upkeep
 from foreman.engine.clock import Clock
 from foreman.engine.holding import Try
 from foreman.engine.live import Live, LiveJobs
+from foreman.engine.reloads import Reloads
 from foreman.engine.start import Start
 from foreman.engine.store import Finished, Store
 from foreman.engine.trouble import StoreTrouble
@@ -33,11 +34,15 @@ T = TypeVar("T")
 
 
 class Settlement:
-    """Settles jobs. `history` learns from those that are done, `trouble` of a store that takes no writes."""
+    """Settles jobs. `history` learns from those that are done, `trouble` of a store that takes no writes.
 
-    def __init__(self, store: Store, jobs: LiveJobs, clock: Clock) -> None:
+    `reloads` hears of all that ran.
+    """
+
+    def __init__(self, store: Store, jobs: LiveJobs, clock: Clock, reloads: Reloads) -> None:
         self.store = store
         self.jobs = jobs
+        self.reloads = reloads
         self._clock = clock
         self._pause = asyncio.Event()  # never set: only waited for
         self.stopping = False
@@ -57,7 +62,9 @@ class Settlement:
         finished = await self.persist(lambda: self.store.finish(live.seq, outcome, following))
         if finished.state is JobState.DONE:
             self.history.add(Sample.of(str(live.key), live.model, outcome.stats, outcome.at))
-        self.jobs.gone(live, finished.state or outcome.state)
+        if live.state is JobState.WORKING:
+            self.reloads.ran(live)
+        self.jobs.gone(live, finished.state or outcome.state, outcome)
         _log_finished(live, attempt, outcome, finished)
         return finished
 
@@ -68,8 +75,9 @@ class Settlement:
         if finished.state is JobState.CANCELLED:
             self.jobs.gone(live, JobState.CANCELLED)
         else:
-            # The lines of a further attempt at a pull follow those of this one.
-            if live.relay.released and not self.stopping and not is_pull(live.model):
+            self.jobs.figures.tried_again(live.lane, back.error_code)
+            # The lines of a further attempt at upkeep follow those of this one.
+            if live.relay.released and not self.stopping and not is_upkeep(live.model):
                 live.relay.finish(JobFailed(f"this attempt broke off, another follows: {back.error}", "attempt_failed"))
             self.jobs.returned(live)
             self.send_away(live)
@@ -79,6 +87,7 @@ class Settlement:
             "job_handed_back",
             "job goes back to the queue",
             job=live.id,
+            trace=live.trace,
             model=live.model,
             code=back.error_code,
             error=back.error,
@@ -114,6 +123,7 @@ def _log_finished(live: Live, attempt: Try, outcome: Outcome, finished: Finished
         "job_finished",
         f"job {live.state}",
         job=live.id,
+        trace=live.trace,
         model=live.model,
         path=live.path,
         client=live.client,

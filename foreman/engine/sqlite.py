@@ -22,7 +22,8 @@ from foreman.core.headroom import LoadSeen
 from foreman.core.job import Answer, Chosen, Claim, HandBack, Job, JobState, LoadKey, NewJob, Next, Outcome, Payload
 from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
-from foreman.engine import database, statements, steps
+from foreman.core.upstreams import MARK
+from foreman.engine import database, marks, statements, steps
 from foreman.engine.store import Attempt, Finished, JobFilter, StoreUsage, Submitted
 from foreman.engine.writer import Writer
 
@@ -48,6 +49,7 @@ class SqliteStore:
         self._inode = path.stat().st_ino
         self._notes: dict[int, steps.FirstByte] = {}  # of the jobs in flight
         self.failed = writer.failed
+        self.commits = writer.commits
 
     @classmethod
     @asynccontextmanager
@@ -141,6 +143,9 @@ class SqliteStore:
     async def refuse(self, load_key: str, code: str, error: str, at: int) -> Sequence[str]:
         return await self._writer.run(partial(steps.refuse, load_key=load_key, code=code, error=error, at=at))
 
+    async def override(self, id: str, what: str) -> JobState | None:  # noqa: A002
+        return await self._writer.run(partial(marks.override, id_=id, what=what))
+
     async def keep_forecast(self, loaded: LoadSeen) -> None:
         await self._writer.run(partial(steps.keep_forecast, loaded=loaded), durable=False)
 
@@ -158,13 +163,13 @@ class SqliteStore:
         return [steps.job_of(row) for row in await self._read(statements.ACTIVE)]
 
     async def keep(self, id: str, kept: bool) -> bool:  # noqa: A002
-        return await self._writer.run(partial(steps.keep, id_=id, kept=kept))
+        return await self._writer.run(partial(marks.keep, id_=id, kept=kept))
 
     async def forget(self, id: str) -> bool:  # noqa: A002
         return await self._writer.run(partial(steps.forget, id_=id))
 
     async def detach(self, id: str) -> bool:  # noqa: A002
-        return await self._writer.run(partial(steps.detach, id_=id))
+        return await self._writer.run(partial(marks.detach, id_=id))
 
     async def set_paused(self, paused: bool, at: int) -> None:
         await self._writer.run(partial(steps.set_paused, paused=paused, at=at))
@@ -228,7 +233,8 @@ class SqliteStore:
     async def depth(self, lane: Lane = Lane.LOCAL) -> dict[tuple[str, str], int]:
         counts: Counter[tuple[str, str]] = Counter()
         for load_key, count in await self._read(statements.DEPTH, lane=lane):
-            counts[LoadKey.parse(load_key).model, load_key] += count
+            model = LoadKey.parse(load_key).model.removeprefix(MARK)  # as its jobs call it
+            counts[model, load_key] += count
         return counts
 
     async def next_due(self) -> int | None:
@@ -236,6 +242,10 @@ class SqliteStore:
 
     async def oldest_queued(self) -> int | None:
         return await self._number(statements.OLDEST_QUEUED)
+
+    async def oldest_by_model(self) -> Mapping[tuple[Lane, str], int]:
+        rows = await self._read(statements.OLDEST_BY_MODEL)
+        return {(Lane(lane), model): at for lane, model, at in rows}
 
     async def usage(self) -> StoreUsage:
         """Raises StorageFailed when the file was removed or replaced: writes would go nowhere."""

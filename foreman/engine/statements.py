@@ -56,6 +56,16 @@ AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
 RETURNING tries, {COLUMNS}"""  # noqa: S608 constants only
 CLAIM: Final = _CLAIM.format(gate="")
 CLAIM_ADMITTED: Final = _CLAIM.format(gate=_ADMITTED)
+# The same where only jobs of some load keys may be begun at all, however they stand to the gate.
+CLAIM_NEAR: Final = f"""
+UPDATE jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=:now, owner=:owner
+WHERE seq = (SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
+    WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=near.value AND seq<:before {_ADMITTED}
+    ORDER BY seq LIMIT 1))
+  FROM json_each(:near) AS near)
+AND NOT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_active
+  WHERE state IN ('loading', 'working') AND iif(lane='local', 0, seq)=0)
+RETURNING tries, {COLUMNS}"""  # noqa: S608 constants only
 CLAIM_REMOTE: Final = f"""
 UPDATE jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=:now, owner=:owner
 WHERE seq = (SELECT seq FROM jobs INDEXED BY jobs_ready
@@ -79,6 +89,12 @@ SELECT seq FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0
 HEAD_NOT_HELD: Final = """
 SELECT seq FROM jobs INDEXED BY jobs_ready WHERE state='queued' AND not_before=0 AND lane='local'
 AND (override='gate' OR load_key NOT IN (SELECT value FROM json_each(?))) ORDER BY seq LIMIT 1"""
+# The same where only some of them may be begun at all.
+HEAD_NEAR: Final = """
+SELECT min((SELECT seq FROM jobs INDEXED BY jobs_ready_key
+  WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=near.value
+  AND (override='gate' OR load_key NOT IN (SELECT value FROM json_each(:held))) ORDER BY seq LIMIT 1))
+FROM json_each(:near) AS near"""
 CLAIM_CHOSEN: Final = """
 UPDATE OR FAIL jobs SET state='loading', attempts=attempts+1, tries=tries+1, claimed_at=?, owner=?
 WHERE seq=? AND state='queued' AND not_before=0
@@ -128,6 +144,8 @@ UPDATE jobs INDEXED BY jobs_ready_key SET
   state='failed', finished_at=:at, error_code=:error_code, error=:error, idem_key=NULL
 WHERE state='queued' AND not_before=0 AND lane='local' AND load_key=:load_key AND override IS NULL
 RETURNING id"""
+# Whoever began it has looked already, or was held: only one that waits can still pass.
+OVERRIDE: Final = "UPDATE jobs SET override=? WHERE id=? AND state='queued'"
 DETACH: Final = "UPDATE jobs SET mode='detached' WHERE id=? AND finished_at IS NULL"
 STATE_OF_ID: Final = "SELECT state FROM jobs WHERE id=?"
 
@@ -258,3 +276,12 @@ SELECT min(created_at) FROM (
           WHERE state='queued' AND not_before=0 AND lane=lanes.column1 ORDER BY seq LIMIT 1) AS created_at
   FROM (VALUES ('local'), ('remote')) AS lanes
   UNION ALL SELECT created_at FROM jobs INDEXED BY jobs_delayed WHERE state='queued' AND not_before>0)"""
+# Of each lane and model; a job that is delayed and was never tried does not wait yet. The bare column beside min() is
+# that of the row which has the minimum.
+OLDEST_BY_MODEL: Final = """
+SELECT lane, model, min(created_at) FROM (
+  SELECT lane, model, created_at, min(seq) FROM jobs INDEXED BY jobs_ready_model
+  WHERE state='queued' AND not_before=0 GROUP BY lane, model
+  UNION ALL SELECT lane, model, created_at, 0 FROM jobs INDEXED BY jobs_delayed
+  WHERE state='queued' AND not_before>0 AND tries>0)
+GROUP BY lane, model"""

@@ -163,26 +163,36 @@ def _next(owner: str, wanted: Next, before: int, now: int) -> tuple[str, dict[st
     hot = wanted.hot
     values: dict[str, Any] = {
         "now": now, "owner": owner, "before": before,
-        "load_keys": orjson.dumps(hot.load_keys).decode(), "models": orjson.dumps(hot.models).decode(),
+        "load_keys": _list(hot.load_keys), "models": _list(hot.models),
     }  # fmt: skip
     if wanted.lane is Lane.REMOTE:
         if wanted.open is None:
             return sql.CLAIM_REMOTE, values
-        return sql.CLAIM_REMOTE_OPEN, {**values, "open": orjson.dumps(wanted.open).decode()}
+        return sql.CLAIM_REMOTE_OPEN, {**values, "open": _list(wanted.open)}
+    if wanted.near is not None:
+        admitted = wanted.near if hot.admitted is None else hot.admitted
+        return sql.CLAIM_NEAR, {**values, "near": _list(wanted.near), "admitted": _list(admitted)}
     if hot.admitted is None:
         return sql.CLAIM, values
-    return sql.CLAIM_ADMITTED, {**values, "admitted": orjson.dumps(hot.admitted).decode()}
+    return sql.CLAIM_ADMITTED, {**values, "admitted": _list(hot.admitted)}
 
 
 def _heads(db: sqlite3.Connection, wanted: Next) -> dict[Lane, int]:
     """The oldest ready job of each lane that has one; what is held or not open is not ready."""
-    asked: dict[Lane, tuple[str, str]] = {lane: (sql.HEAD, lane) for lane in Lane}
-    if wanted.held:
-        asked[Lane.LOCAL] = sql.HEAD_NOT_HELD, orjson.dumps(wanted.held).decode()
+    asked: dict[Lane, tuple[str, tuple[str, ...] | dict[str, str]]] = {lane: (sql.HEAD, (lane,)) for lane in Lane}
+    if wanted.near is not None:
+        asked[Lane.LOCAL] = sql.HEAD_NEAR, {"near": _list(wanted.near), "held": _list(wanted.held)}
+    elif wanted.held:
+        asked[Lane.LOCAL] = sql.HEAD_NOT_HELD, (_list(wanted.held),)
     if wanted.open is not None:
-        asked[Lane.REMOTE] = sql.HEAD_OPEN, orjson.dumps(wanted.open).decode()
-    found = ((lane, db.execute(text, (value,)).fetchall()) for lane, (text, value) in asked.items())
+        asked[Lane.REMOTE] = sql.HEAD_OPEN, (_list(wanted.open),)
+    found = ((lane, db.execute(text, values).fetchall()) for lane, (text, values) in asked.items())
     return {lane: rows[0][0] for lane, rows in found if rows and rows[0][0] is not None}
+
+
+def _list(keys: Sequence[str]) -> str:
+    """Load keys as a statement takes them."""
+    return orjson.dumps(keys).decode()
 
 
 def claim_chosen(db: sqlite3.Connection, owner: str, chosen: Chosen, now: int) -> bool:
@@ -321,16 +331,8 @@ def recover(db: sqlite3.Connection, owner: str, now: int, drop_attached: bool) -
     return in_flight
 
 
-def keep(db: sqlite3.Connection, id_: str, kept: bool) -> bool:
-    return db.execute(sql.KEEP, {"id": id_, "kept": kept}).rowcount > 0
-
-
 def forget(db: sqlite3.Connection, id_: str) -> bool:
     return db.execute(sql.FORGET_ONE, (id_,)).rowcount > 0
-
-
-def detach(db: sqlite3.Connection, id_: str) -> bool:
-    return db.execute(sql.DETACH, (id_,)).rowcount > 0
 
 
 def set_paused(db: sqlite3.Connection, paused: bool, at: int) -> None:

@@ -15,6 +15,7 @@ from foreman.core.headroom import LoadSeen
 from foreman.core.job import Answer, Chosen, Claim, HandBack, Job, JobState, NewJob, Next, Outcome, Payload
 from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
+from foreman.core.spread import Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Store(Protocol):
     all that read raise StorageFailed. `failed` resolves when the store can never write again."""
 
     failed: asyncio.Future[BaseException]
+    commits: Spread  # what each took, in seconds
 
     async def submit(self, job: NewJob, claimed_at: int | None = None) -> Submitted:
         """Keep a new job; its `seq` is the place in the order of arrival. With `claimed_at` it is claimed as well.
@@ -124,6 +126,9 @@ class Store(Protocol):
 
     async def refuse(self, load_key: str, code: str, error: str, at: int) -> Sequence[str]:
         """Fail the ready jobs of a load key that do not override the gate; their ids."""
+
+    async def override(self, id: str, what: str) -> JobState | None:  # noqa: A002
+        """Note what a queued job overrides; its state, None for an unknown one. Any other state: nothing was noted."""
 
     async def keep_forecast(self, loaded: LoadSeen) -> None:
         """Keep what a load took beside what was expected; the newest of each load key stay."""
@@ -203,5 +208,8 @@ class Store(Protocol):
 
     async def oldest_queued(self) -> int | None:
         """When the queued job that waits longest was created."""
+
+    async def oldest_by_model(self) -> Mapping[tuple[Lane, str], int]:
+        """The same for each lane and model, without jobs whose time has not come."""
 
     async def usage(self) -> StoreUsage: ...

@@ -20,6 +20,7 @@ from yarl import URL
 from foreman.core.errors import TargetError
 from foreman.core.job import Payload
 from foreman.core.mask import Mask
+from foreman.core.slowdown import Slowdown
 from foreman.core.throttle import Throttle
 from foreman.engine.clock import Clock
 from foreman.engine.plain import PlainExchange, job_socket
@@ -28,7 +29,7 @@ from foreman.engine.target import PLAIN, in_pieces
 from foreman.remotes import Remote
 
 # What of a client's headers reaches a remote: others could name an account, or another key.
-PASSED_ON: Final = frozenset(("accept", "content-type", "openai-beta", "user-agent"))
+PASSED_ON: Final = frozenset(("accept", "content-type", "openai-beta", "traceparent", "user-agent"))
 
 
 class Upstream:
@@ -71,12 +72,29 @@ class Upstream:
     @property
     def open(self) -> bool:
         """Whether it may get one more request now."""
-        return self.running < self.throttle.limit and not self.throttle.paused(self._clock.monotonic())
+        return not self.full and not self.throttle.paused(self._clock.monotonic())
 
     @property
     def pause(self) -> float:
         """For how many seconds it is left alone."""
         return max(0.0, self.throttle.until - self._clock.monotonic())
+
+    @property
+    def full(self) -> bool:
+        """Whether all requests that it gets at once are under way."""
+        return self.running >= self.throttle.limit
+
+    @property
+    def slowdown(self) -> Slowdown | None:
+        """Why it gets fewer requests than it has slots for, or none; None where it gets all."""
+        throttle = self.throttle
+        if not throttle.cause:
+            return None
+        ahead = self._clock.time() - self._clock.monotonic()
+        until = ahead + throttle.until if self.pause else None
+        return Slowdown(
+            self.name, throttle.cause, ahead + throttle.since, until, throttle.asked, throttle.limit, throttle.slots
+        )
 
     def exchange(self, payload: Payload) -> "UpstreamExchange":
         """Start sending a job's request; nothing is awaited yet."""

@@ -5,7 +5,8 @@ from contextlib import AsyncExitStack
 from typing import Self
 
 from foreman.core.job import LoadKey
-from foreman.core.upstreams import upstream_of
+from foreman.core.timeline import Group
+from foreman.core.upstreams import needs_target, upstream_of
 from foreman.engine.upstream import Upstream
 
 
@@ -15,6 +16,7 @@ class Upstreams:
     def __init__(self, upstreams: Sequence[Upstream] = ()) -> None:
         self._by_name = {upstream.name: upstream for upstream in upstreams}
         self._stack = AsyncExitStack()
+        self.remotes = tuple(upstream.remote for upstream in upstreams)
 
     def __repr__(self) -> str:
         return f"<Upstreams {list(self._by_name.values())!r}>"
@@ -37,17 +39,21 @@ class Upstreams:
         """Whose the jobs of this load key are; None for those of the target, and of one that is there no more."""
         return self._by_name.get(upstream_of(key.model) or "")
 
+    def group(self, load_key: str) -> Group | None:
+        """Whose the jobs of this load key are, and how many of them it gets at once now."""
+        upstream = self._by_name.get(upstream_of(load_key) or "")
+        return None if upstream is None else Group(upstream.name, upstream.throttle.limit)
+
     def open_keys(self, queued: Iterable[str], *, target: bool) -> tuple[str, ...] | None:
         """Those of the queued load keys whose jobs may be begun; None where all may. `target`: it answers."""
-        if not self or (target and all(upstream.open for upstream in self)):
+        if target and all(upstream.open for upstream in self):
             return None
         return tuple({key for key in queued if self._is_open(key, target)})
 
     def _is_open(self, key: str, target: bool) -> bool:
-        name = upstream_of(key)
-        if name is None:
+        if needs_target(key):
             return target
-        upstream = self._by_name.get(name)
+        upstream = self._by_name.get(upstream_of(key) or "")
         # Jobs for one that is there no more are begun, and fail.
         return upstream is None or upstream.open
 

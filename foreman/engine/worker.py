@@ -86,11 +86,8 @@ class Worker:
         """The next job in order; waits for one. None when stopping."""
         executor = self._executor
         while not executor.stopping():
-            await executor.until_target_answers(self._lane.wake)
             self._lane.wake.clear()
-            if executor.stopping():
-                return None
-            if self._lane.depth.total == 0 or executor.paused:
+            if self._lane.depth.total == 0 or executor.paused or executor.near() == ():
                 await self._rest(None)
             elif not self._lanes.take(Lane.LOCAL):
                 await self._rest(await self._look_behind())
@@ -122,7 +119,7 @@ class Worker:
     async def _preferred(self) -> Hot:
         """What the next claim should prefer. Before a swap the target is asked again: others may use it too."""
         preferred = self.hot()
-        if not self._lane.depth.matches(preferred):
+        if self._poller.reachable is not False and not self._lane.depth.matches(preferred):
             await self._poller.look(max_age=SWAP_SECONDS)
             preferred = self.hot()
         return await self._gate.admits(preferred)
@@ -178,7 +175,7 @@ class Worker:
         self._jobs.gone(live, JobState.CANCELLED if job is None else job.state)
         log_event(
             log, logging.INFO, "job_finished", f"job {live.state}",
-            job=live.id, model=live.model, path=live.path, client=live.client, outcome=live.state,
+            job=live.id, trace=live.trace, model=live.model, path=live.path, client=live.client, outcome=live.state,
         )  # fmt: skip
 
     def _chosen(self) -> tuple[Live, NewJob] | None:
@@ -199,4 +196,5 @@ class Worker:
 
     def _wanted(self, preferred: Hot) -> Next:
         gives_way = self._lanes.gives_way(Lane.LOCAL)
-        return Next(preferred, gives_way=gives_way, open=self._lanes.open_keys() if gives_way else None)
+        opened = self._lanes.open_keys() if gives_way else None
+        return Next(preferred, gives_way=gives_way, open=opened, near=self._executor.near())

@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from time import perf_counter
 from typing import Any, Final
 
 from foreman.core.errors import StorageFailed, StorageFull
+from foreman.core.spread import SHORT, Spread
 from foreman.engine.batch import Op, Step, T, commit, first_batch
 from foreman.engine.checkpoint import Checkpoint
 
@@ -34,7 +36,8 @@ PAUSES: Final = (0.25, 5.0)
 class Writer:
     """Made, opened, used and closed on one running loop.
 
-    `connect` is entered and left in the thread; `failed` resolves with what killed the thread.
+    `connect` is entered and left in the thread; `failed` resolves with what killed the thread. `commits` is what each
+    batch took, in seconds.
     """
 
     def __init__(self, connect: Callable[[], AbstractContextManager[sqlite3.Connection]], log_file: Path) -> None:
@@ -46,6 +49,7 @@ class Writer:
         self._thread = threading.Thread(target=self._main, args=(connect, Checkpoint(log_file)), name="foreman-writer")
         self._pending: list[Op] = []  # the thread's own, as long as it lives
         self.failed: asyncio.Future[BaseException] = self._loop.create_future()
+        self.commits = Spread(SHORT)
 
     async def open(self) -> None:
         """Start the thread and let it connect; raises what `connect` raised."""
@@ -87,6 +91,10 @@ class Writer:
         if self._refusal is not None:
             raise StorageFailed(self._refusal)
         self._ops.put(op)
+
+    def _on_commit(self, batch: list[Op], seconds: float) -> None:
+        self.commits.add(seconds)
+        _settle(batch)
 
     def _on_open(self, error: BaseException | None) -> None:
         if self._opened.done():
@@ -145,9 +153,11 @@ class Writer:
     def _commit_pending(self, connection: sqlite3.Connection) -> None:
         while self._pending:
             batch = first_batch(self._pending)
+            began = perf_counter()
             commit(connection, batch)
+            seconds = perf_counter() - began
             del self._pending[: len(batch)]
-            self._tell(_settle, batch)
+            self._tell(self._on_commit, batch, seconds)
 
     def _tell(self, callback: Callable[..., None], *args: Any) -> None:
         self._loop.call_soon_threadsafe(callback, *args)

@@ -27,6 +27,7 @@ _ENTRY: Final = web.RequestKey("entry", Entry)
 _BLOBS: Final = "/api/blobs/"
 # Here a script set under the model's name counts; on the other plain routes only one set under the path does.
 _HEAVY: Final = ("/api/pull", "/api/push", "/api/create")
+_BUSY: Final = ("/api/pull", "/api/create")
 
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _Plain = Callable[[web.Request, Entry], Answer | Awaitable[Answer]]
@@ -146,8 +147,8 @@ class Front:
         if script.error is not None and script.status is None and not answer.streamed:
             answer = refused(shape, Refusal(500, script.error))
         rate = inference.rate if script.tokens_per_second is None else script.tokens_per_second
-        # A pull is work like inference: nothing should run beside it.
-        busy = inference.ledger.working(entry) if request.path == "/api/pull" else nullcontext()
+        # Upkeep is work like inference: nothing should run beside it.
+        busy = inference.ledger.working(entry) if request.path in _BUSY else nullcontext()
         try:
             with busy:
                 return await Delivery(request, Wire(request), inference.ledger, entry, scene, rate).send(answer)

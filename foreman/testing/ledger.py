@@ -35,8 +35,8 @@ class Load(NamedTuple):
 class Entry:
     """One request. Times are unix seconds; `written`, `chunks` and `sha256` speak of body bytes sent.
 
-    `model` is the name as the client sent it, `concurrent` counts the worker inference requests and pulls in flight
-    when this one arrived, itself included. `held` is True while a script holds the answer back.
+    `model` is the name as the client sent it, `concurrent` counts the worker inference requests, pulls and creates in
+    flight when this one arrived, itself included. `held` is True while a script holds the answer back.
     """
 
     number: int

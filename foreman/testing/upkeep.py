@@ -80,9 +80,11 @@ class Upkeep:
             model = dataclasses.replace(known, name=model.name, weights=known.blob, parent=known.name)
         elif not source and not fields.get("files"):
             raise Refusal(400, "neither 'from' or 'files' was specified")
-        return _progress(fields, self._created(model, new=known is None))
+        return _progress(fields, self._created(model, fields.get("quantize"), new=known is None))
 
-    def _created(self, model: StubModel, *, new: bool) -> Iterator[Line]:
+    def _created(self, model: StubModel, quantize: object, *, new: bool) -> Iterator[Line]:
+        if isinstance(quantize, str) and quantize:
+            yield from _quantized(quantize, model.size)
         kind = "creating new layer" if new else "using existing layer"
         yield {"status": f"{kind} sha256:{model.digest}"}
         yield {"status": "writing manifest"}
@@ -156,6 +158,13 @@ def _digest(request: web.Request) -> str:
     if not _DIGEST.fullmatch(digest):
         raise Refusal(400, "invalid digest format")
     return digest.lower().replace("-", ":", 1)
+
+
+def _quantized(quantize: str, size: int) -> Iterator[Line]:
+    """In steps, under a digest of zeros: that of the layer is not known before it is made."""
+    line: Line = {"status": f"quantizing F16 model to {quantize}", "digest": "0" * 19, "total": size}
+    for step in range(_STEPS + 1):
+        yield line | ({"completed": size * step // _STEPS} if step else {})
 
 
 def _pushed(model: StubModel | None) -> Iterator[Line]:

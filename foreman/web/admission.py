@@ -6,7 +6,7 @@ The order of questions:
 3. Is the name a model, and does the target have it? If not, the API's own error, and no job.
 4. Does it only ask to unload? Then it must not wait in line.
 5. Otherwise it is a submission.
-A pull is asked only the first two, and whether its name is one: what it names need not be there.
+Upkeep is asked only the first two, and whether its name is one: what it names need not be there.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from typing import TypeVar
 from multidict import MultiMapping
 
 from foreman.core import body as bodies
-from foreman.core import multipart, names, ollama, pulls
+from foreman.core import creates, multipart, names, ollama, pulls
 from foreman.core.body import RequestBody
 from foreman.core.errors import BodyEncoded, ModelNotFound
 from foreman.core.framing import Framing
 from foreman.core.headers import request_headers
 from foreman.core.job import Payload
 from foreman.core.lanes import Lane
-from foreman.core.pulls import PULL
 from foreman.core.submission import Submission, request_hash
+from foreman.core.upkeep import CREATE, PULL
 from foreman.core.upstreams import route
 from foreman.engine.poller import Poller
 from foreman.settings import Settings
@@ -75,8 +75,8 @@ async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admi
     Ask `check_encoding` first. Raises InvalidModelName or ModelNotFound, and BadRequest for a form nobody can read.
     """
     path, body = inquiry.path, inquiry.body
-    if path == PULL:
-        return _pull(inquiry)
+    if path in (PULL, CREATE):
+        return await apart(partial(_upkeep, inquiry), long=len(body) > bodies.LARGE)
     parsed = await apart(partial(_parsed, inquiry), long=len(body) > bodies.LARGE or path == TRANSCRIPTIONS)
     if parsed is None or not parsed.model.strip():  # (2)
         return None
@@ -100,14 +100,15 @@ async def admitted(inquiry: Inquiry, poller: Poller, settings: Settings) -> Admi
     return Admitted(submission, ollama.framing_asked(path, parsed))  # (5)
 
 
-def _pull(inquiry: Inquiry) -> Admitted | None:
+def _upkeep(inquiry: Inquiry) -> Admitted | None:
     """Raises InvalidModelName."""
-    asked = pulls.read(inquiry.body)
+    path = inquiry.path
+    asked = pulls.read(inquiry.body) if path == PULL else creates.read(inquiry.body)
     if asked is None:
         return None
-    payload = Payload(PULL, request_headers(inquiry.headers), asked.body)
-    request = request_hash(PULL, str(asked.key).encode())
-    submission = Submission(payload, asked.key, inquiry.client, hash=request, again=True)
+    payload = Payload(path, request_headers(inquiry.headers), asked.body)
+    request = request_hash(path, asked.identity)
+    submission = Submission(payload, asked.key, inquiry.client, hash=request, again=True, once=asked.once)
     return Admitted(submission, Framing.NDJSON if asked.stream else Framing.WHOLE)
 
 

@@ -27,8 +27,9 @@ from foreman.engine.relay import Head, Reader
 from foreman.log import log_event
 from foreman.web.accepted import accepted
 from foreman.web.errors import ATTEMPT_HEADER, JOB_HEADER, render
-from foreman.web.jobview import reason_of
+from foreman.web.jobview import moment
 from foreman.web.outlet import Outlet
+from foreman.web.reasons import why
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ async def answer(outlet: Outlet, engine: Engine, ticket: Ticket, waiting: Waitin
     """Stream a job's answer to the client; or give back what it gets instead: its error where no answer began."""
     reader = ticket.reader or ticket.relay.reader()
     if ticket.joined:
-        log_event(log, logging.INFO, "job_joined", "a request came again: it joins its job", job=ticket.id)
+        trace = ticket.live and ticket.live.trace
+        log_event(log, logging.INFO, "job_joined", "a request came again: it joins its job", job=ticket.id, trace=trace)
     began = False
     try:
         head = await _first_head(reader, waiting)
@@ -157,13 +159,15 @@ class Delivery:
         place = await self._engine.forecast.place(live) if live.state is JobState.QUEUED else None
         if place is None:
             return words
-        hold = self._engine.gate.hold(live.key, live.override)
-        words += f" position={place.position} reason={reason_of(self._engine, place, hold)}"
-        if hold is not None:
-            return f"{words} hold={hold.cause}: {hold.text}"
-        if place.expected_start is None or self._engine.paused:
-            return words
-        return f"{words} expected_start={place.expected_start:.0f}s"
+        reason = why(self._engine, live.key, live.lane, live.override, place)
+        words += f" position={place.position} reason={reason.word}"
+        if reason.hold is not None:
+            return f"{words} hold={reason.hold.cause}: {reason.text}"
+        if reason.slowdown is not None and reason.slowdown.until is not None:
+            return f"{words} until={moment(int(reason.slowdown.until * 1000))}: {reason.text}"
+        if place.expected_start is not None and not self._engine.paused:
+            words += f" expected_start={place.expected_start:.0f}s"
+        return words if reason.text is None else f"{words}: {reason.text}"
 
     async def _refused(self, head: Head) -> None:
         """The target refused the request after foreman had committed itself to 200."""

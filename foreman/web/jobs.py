@@ -8,23 +8,24 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import web
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
-from foreman.core import names, ollama, pulls
+from foreman.core import names, ollama, upkeep
 from foreman.core.errors import BadRequest, ForemanError, JobFinished, JobNotFound, TooMany
 from foreman.core.job import FINISHED, Job, JobState, Mode
 from foreman.core.submission import Submission, checked_override
+from foreman.core.trace import carried
 from foreman.core.upstreams import Claiming, named
 from foreman.engine.store import JobFilter
 from foreman.web.admission import Inquiry, Unload, admitted
 from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
 from foreman.web.jobview import attempts_view, job_view
-from foreman.web.openapi_schemas import ARRAY_LIMIT
+from foreman.web.openapi_schemas import ARRAY_LIMIT, HANDED_OVER
 from foreman.web.queued import IDEMPOTENCY_KEY, OVERRIDE, client_of, overriding, repeatable
 
 LIST_DEFAULT, LIST_LIMIT = 50, 500
-_JSON: Final = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
+_JSON: Final = ("Content-Type", "application/json")
 _ID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
@@ -76,17 +77,19 @@ async def _submission(request: web.Request, entry: object, where: str) -> Submis
     if unknown:
         raise BadRequest(f"{_field(where, unknown[0])} is unknown; a job has path, body, not_before and override")
     path = entry.get("path")
-    if path not in ollama.JOB_PATHS or path == "/v1/audio/transcriptions":
-        known = ", ".join(p for p in ollama.JOB_PATHS if p != "/v1/audio/transcriptions")
-        raise BadRequest(f"{_field(where, 'path')} must be one of {known}")
+    if path not in HANDED_OVER:
+        raise BadRequest(f"{_field(where, 'path')} must be one of {', '.join(HANDED_OVER)}")
     body = entry.get("body")
     if not isinstance(body, dict):
         raise BadRequest(f"{_field(where, 'body')} must be an object: the body of a request to {path}")
+    if path == ollama.V1_EMBEDDINGS and named(settings.remotes, str(body.get("model"))) is None:
+        raise BadRequest(f"{_field(where, 'body.model')} must be one of a remote: embeddings of the target are no jobs")
     try:
         text = orjson.dumps(body)
     except orjson.JSONEncodeError:
         raise BadRequest(f"{_field(where, 'body')} is nested too deeply") from None
-    inquiry = Inquiry(path, _JSON, text, client_of(request.headers, request.remote))
+    headers = CIMultiDict((_JSON, *carried(request.headers.items())))
+    inquiry = Inquiry(path, headers, text, client_of(request.headers, request.remote))
     try:
         found = await admitted(inquiry, engine.poller, settings)
     except ForemanError as error:
@@ -159,7 +162,7 @@ def _states(texts: Sequence[str]) -> frozenset[JobState]:
 
 
 def _model(text: str | None, remotes: Sequence[Claiming]) -> str | None:
-    if text is None or pulls.is_pull(text):
+    if text is None or upkeep.is_upkeep(text):
         return text
     routed = named(remotes, text)
     return names.parse(text).canonical if routed is None else routed.shown

@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 from foreman.core.gate import Hold
 from foreman.core.job import FINISHED, Job, JobState, Stats
 from foreman.core.slots import is_slot, label_of, memory_of
+from foreman.core.slowdown import Slowdown
 from foreman.engine.engine import Engine
 from foreman.engine.events import Event
 from foreman.engine.forecast import Outlook
+from foreman.engine.held import Held
 from foreman.engine.store import Attempt
+from foreman.web.reasons import REMOTE_PAUSED, Why, why
 
 RETRIABLE = frozenset({JobState.FAILED, JobState.CANCELLED})
 
@@ -30,7 +33,9 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
     live = engine.jobs.get(job.id)
     state = live.state if live is not None else job.state
     queued = state is JobState.QUEUED
-    hold = engine.gate.hold(job.load_key, job.override) if queued and outlook else None
+    reason = why(engine, job.load_key, job.lane, job.override, outlook, delayed=job.not_before > 0) if queued else Why()
+    hold, slowdown = reason.hold, reason.slowdown
+    stands = engine.paused or hold is not None or reason.word == REMOTE_PAUSED
     return {
         "id": job.id,
         "state": state,
@@ -39,13 +44,16 @@ def job_view(job: Job, engine: Engine, outlook: Outlook | None = None) -> dict[s
         "load_key": str(job.load_key),
         "label": label_of(job.model) if is_slot(job.model) else None,
         "memory": memory_of(job.load_key) if is_slot(job.model) else None,
+        "heartbeat": _heartbeat(engine.held(job.id)),
         "path": job.path.partition("?")[0],
         "mode": live.mode if live is not None else job.mode,
         "client": job.client,
         "position": outlook.position if queued and outlook else None,
-        "reason": reason_of(engine, outlook, hold, delayed=job.not_before > 0) if queued else None,
+        "reason": reason.word,
+        "why": reason.text,
         "hold": hold_view(hold) if hold is not None else None,
-        "expected_start": outlook.expected_start if queued and outlook and not (engine.paused or hold) else None,
+        "slowdown": slowdown_view(slowdown) if slowdown is not None else None,
+        "expected_start": outlook.expected_start if queued and outlook and not stands else None,
         "attempts": job.attempts,
         "max_attempts": job.max_attempts,
         "not_before": moment(job.not_before or None),
@@ -130,21 +138,29 @@ def hold_view(hold: Hold) -> dict[str, object]:
     }
 
 
-def reason_of(
-    engine: Engine, outlook: Outlook | None, hold: Hold | None = None, *, delayed: bool = False
-) -> str | None:
-    """Why a queued job stands where it stands; `outlook` None where it has no place in the order."""
-    reason = held_up(engine)
-    if reason is None and outlook is not None:
-        return outlook.reason if hold is None else "held"
-    return reason or ("delayed" if delayed else None)
+def slowdown_view(slowdown: Slowdown) -> dict[str, object]:
+    """Why a remote API gets fewer requests than it has slots for, or none for a while."""
+    return {
+        "remote": slowdown.remote,
+        "cause": slowdown.cause,
+        "text": slowdown.text,
+        "since": moment(int(slowdown.since * 1000)),
+        "until": None if slowdown.until is None else moment(int(slowdown.until * 1000)),
+        "retry_after": slowdown.retry_after,
+        "limit": slowdown.limit,
+        "slots": slowdown.slots,
+    }
 
 
-def held_up(engine: Engine) -> str | None:
-    """Why no job at all begins; None where jobs do."""
-    if engine.paused:
-        return "paused"
-    return "target_down" if engine.poller.reachable is False else None
+def _heartbeat(held: Held | None) -> dict[str, object] | None:
+    """What was heard of the holder of a slot; None for all other jobs."""
+    if held is None:
+        return None
+    return {
+        "heard_at": None if held.heard_at is None else moment(int(held.heard_at * 1000)),
+        "expires_at": moment(int(held.expires_at * 1000)),
+        "expiry_seconds": held.request.expiry,
+    }
 
 
 def _error(job: Job) -> dict[str, object] | None:

@@ -1,14 +1,30 @@
-"""The machine as the gate sees it: readings, thresholds, what is loaded, what is held, and what the next load needs."""
+"""The machine as the gate sees it: readings, thresholds, what is loaded, what is held, and what comes next needs."""
 
 from aiohttp import web
 
-from foreman.core.gate import Admit, Candidate, Hold, Kind, Readings, Refuse, Thresholds, Verdict, free_after, missing
+from foreman.core.gate import (
+    CAUTIOUS,
+    Admit,
+    Candidate,
+    Hold,
+    Kind,
+    Readings,
+    Refuse,
+    Thresholds,
+    Verdict,
+    free_after,
+    missing,
+)
 from foreman.core.headroom import LoadSeen
+from foreman.core.job import Job
+from foreman.core.lanes import Lane
+from foreman.core.slots import is_slot, label_of
 from foreman.core.units import gigabytes
 from foreman.engine.engine import Engine
 from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.jobs import answer_json
-from foreman.web.jobview import hold_view, moment
+from foreman.web.jobview import hold_view, job_view, moment
+from foreman.web.lanes import lanes_view
 from foreman.web.status import runner_view
 
 # So many past loads are told.
@@ -20,6 +36,7 @@ async def machine(request: web.Request) -> web.Response:
     readings = await engine.gate.machine.readings()
     if engine.poller.reachable is not False:
         await engine.poller.look()
+    lanes = await _lanes(engine, readings)
     view = {
         "gate": {"setting": settings.gate, "on": engine.gate.on},
         "readings": readings_view(readings),
@@ -27,7 +44,8 @@ async def machine(request: web.Request) -> web.Response:
         "resident": [runner_view(runner) for runner in engine.poller.residency.runners],
         "unknown": list(dict.fromkeys((*missing(readings), *engine.gate.unknown))),
         "held": [{"load_key": key, **hold_view(hold)} for key, hold in engine.gate.holds()],
-        "next": await _next(engine, readings),
+        "lanes": lanes,
+        "next": lanes["local"]["next"] or lanes["remote"]["next"],
     }
     return answer_json(view)
 
@@ -64,17 +82,28 @@ def thresholds_view(thresholds: Thresholds, programs: tuple[str, ...]) -> dict[s
     }
 
 
-async def _next(engine: Engine, readings: Readings) -> dict[str, object] | None:
-    """The first of those that wait: what its load needs, and what the machine says to it now."""
+async def _lanes(engine: Engine, readings: Readings) -> dict[str, dict[str, object]]:
+    """What runs in each lane, how much waits, and the forecast for the first of it."""
     order = await engine.forecast.order()
-    stored = await engine.store.by_seq([order[0].seq]) if order else {}
-    job = next(iter(stored.values()), None)
-    if job is None:
-        return None
-    key = str(job.load_key)
+    heads = {lane: next((outlook.seq for outlook in order if outlook.lane is lane), None) for lane in Lane}
+    running = engine.jobs.running
+    stored = await engine.store.by_seq([*(seq for seq in heads.values() if seq), *(live.seq for live in running)])
+    views = {live.seq: job_view(stored[live.seq], engine) for live in running if live.seq in stored}
+    shown = lanes_view(engine, order, lambda live: views.get(live.seq))
+    for lane, seq in heads.items():
+        job = stored.get(seq or 0)
+        shown[lane.value]["next"] = None if job is None else await _next(engine, job, readings)
+    return shown
+
+
+async def _next(engine: Engine, job: Job, readings: Readings) -> dict[str, object]:
+    """What the start of a job needs, and what the machine says to it now."""
+    key, name = str(job.load_key), label_of(job.model) if is_slot(job.model) else job.model
     found: dict[str, object] = {"job": job.id, "load_key": key, "needed": None, "there": None, "basis": None}
-    if not engine.gate.is_heavy(key):
-        return {**found, "verdict": "admit", "text": f"next: {job.model} needs no load: may start"}
+    if job.lane is not Lane.LOCAL or not engine.gate.is_heavy(key):
+        return {**found, "verdict": "admit", "text": f"next: {name} needs no load: may start"}
+    if job.override is not None:
+        return {**found, "verdict": "admit", "text": f"next: {name} overrides the gate: may start"}
     candidate, verdict = await engine.gate.look(key, readings)
     there = _there(candidate, readings, engine.gate.thresholds)
     return {
@@ -98,7 +127,7 @@ def sentence(candidate: Candidate, verdict: Verdict, there: int | None) -> str:
         return f"next: {verdict.text}: refused"
     if isinstance(verdict, Hold):
         return f"next: {verdict.text}: holds"
-    if candidate.kind is Kind.PULL:
+    if candidate.kind in CAUTIOUS or (candidate.kind is Kind.COMMAND and candidate.memory is None):
         return f"next: {candidate.name}: may start"
     needs = "nobody knows what it needs" if candidate.memory is None else f"needs {gigabytes(candidate.memory)}"
     free = "the free memory is not known" if there is None else f"{gigabytes(there)} would be free"

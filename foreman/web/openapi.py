@@ -28,7 +28,7 @@ PROBLEMS: Final = {
     416: "beyond the end of the answer",
     502: "the job failed and left no answer",
     503: "nothing is accepted right now: the queue is full, foreman stops, or the database takes no writes",
-    507: "the disk is full",
+    507: "the disk is full, or this needs more than the machine has",
 }
 ALWAYS: Final = (401, 403)
 WRITES: Final = (503, 507)
@@ -244,6 +244,21 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             *WRITES,
         ),
     },
+    "/jobs/{id}/override": {
+        "parameters": [_JOB_ID],
+        "put": _operation(
+            "override_job",
+            "Have a job that waits pass the gate",
+            {200: _json(ref("JobPage"), "it is neither held nor refused")},
+            400,
+            404,
+            408,
+            409,
+            413,
+            *WRITES,
+            requestBody={"required": True, "content": {"application/json": {"schema": ref("Override")}}},
+        ),
+    },
     "/jobs/{id}/response": {"parameters": [_JOB_ID], "get": _READING},
     "/queue": {
         "get": _operation(
@@ -272,7 +287,7 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             409,
             413,
             *WRITES,
-            parameters=[_KEY],
+            parameters=[_KEY, _OVERRIDE],
             requestBody={"required": True, "content": {"application/json": {"schema": ref("NewSlot")}}},
         )
     },
@@ -313,6 +328,20 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
             "show_forecasts",
             "What was expected of past loads and what they took, the newest first",
             {200: _json(ref("Forecasts"), "past loads")},
+        )
+    },
+    "/machine/reloads": {
+        "get": _operation(
+            "show_reloads",
+            "The loads of models since the start: how many were paid and avoided, and who caused the newest ones",
+            {200: _json(ref("Reloads"), "the ledger")},
+        )
+    },
+    "/metrics": {
+        "get": _operation(
+            "show_metrics",
+            "What is counted and what is now, for Prometheus",
+            {200: {"description": "metrics as text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
         )
     },
     "/events": {

@@ -3,8 +3,11 @@
 from typing import Final
 
 from foreman.core.gate import Cause
+from foreman.core.lanes import Lane, Wait
+from foreman.core.reload import Reason
 from foreman.core.submission import GATE
-from foreman.web.openapi_shapes import COUNT, ID, NUMBER, SWITCH, TEXT, TIME, Schema, array, or_null, record, words
+from foreman.web.openapi_shapes import COUNT, ID, NUMBER, SWITCH, TEXT, TIME, Schema, array, or_null, record, ref, words
+from foreman.web.reasons import WORDS
 
 _SIZE: Final[Schema] = {**COUNT, "description": "bytes"}
 OVERRIDE: Final[Schema] = {"const": GATE, "description": "it is neither held nor refused"}
@@ -55,9 +58,56 @@ _FORECAST: Final = record(
         "context_length": or_null(COUNT),
     }
 )
+_LOAD_OPTION: Final = or_null({"type": ["integer", "boolean"]})
+_RELOAD: Final = record(
+    {
+        "at": or_null(TIME),
+        "model": TEXT,
+        "load_key": TEXT,
+        "reason": words(Reason, "why it was needed"),
+        "evicted": array(TEXT, description="the models that had to go first"),
+        "options": {
+            "type": "object",
+            "description": "the load options that differ from what was in memory",
+            "additionalProperties": record({"was": _LOAD_OPTION, "wanted": _LOAD_OPTION}),
+        },
+        "client": {**TEXT, "description": "who caused it"},
+        "job": ID,
+        "seconds": NUMBER,
+        "loaded": {**SWITCH, "description": "false where it failed or was given up"},
+    }
+)
+_RELOADS: Final = record(
+    {
+        "since": or_null(TIME),
+        "paid": record({"count": COUNT, "minutes": NUMBER, "failed": COUNT}),
+        "avoided": or_null(
+            record(
+                {"count": {"type": "integer"}, "minutes": or_null(NUMBER)},
+                description="what the order of arrival would have cost beyond that; below zero where it was cheaper",
+            )
+        ),
+        "reloads": array(_RELOAD, description="the newest first"),
+    }
+)
+
+
+def lanes(running: Schema, **more: Schema) -> Schema:
+    """Both lanes, with what is told of a running job."""
+    lane = record(
+        {
+            "slots": {"type": "integer", "minimum": 1},
+            "running": array(running, description="the one that was begun first in front"),
+            "queued": COUNT,
+            "waits_for": or_null(words((*Wait, *WORDS), "why the next one does not run")),
+            **more,
+        }
+    )
+    return record({name.value: lane for name in Lane})
+
 
 MACHINE_SCHEMAS: Final[dict[str, Schema]] = {
-    "Hold": record(_HOLD, description="why the gate does not let a load start"),
+    "Hold": record(_HOLD, description="why the gate does not let a job start"),
     "Machine": record(
         {
             "gate": record({"setting": words(("auto", "on", "off")), "on": SWITCH}),
@@ -73,8 +123,10 @@ MACHINE_SCHEMAS: Final[dict[str, Schema]] = {
             "resident": array({"type": "object"}, description="the models that the target shows as loaded"),
             "unknown": array(TEXT, description="what cannot be looked at, in words"),
             "held": array(record({"load_key": TEXT, **_HOLD})),
+            "lanes": lanes(ref("Job"), next=or_null(_NEXT)),
             "next": or_null(_NEXT),
         }
     ),
+    "Reloads": _RELOADS,
     "Forecasts": record({"forecasts": array(_FORECAST)}),
 }

@@ -5,10 +5,10 @@ from typing import Final
 
 from foreman.core.job import JobState, Mode
 from foreman.core.lanes import Lane, Wait
-from foreman.core.ollama import JOB_PATHS
+from foreman.core.ollama import JOB_PATHS, V1_EMBEDDINGS
 from foreman.core.order import Reason
 from foreman.core.slots import LABEL_LENGTH, LONGEST_EXPIRY, MOST_MEMORY, SHORTEST_EXPIRY
-from foreman.web.openapi_machine import MACHINE_SCHEMAS, OVERRIDE
+from foreman.web.openapi_machine import MACHINE_SCHEMAS, OVERRIDE, lanes
 from foreman.web.openapi_shapes import (
     COUNT,
     ID,
@@ -24,12 +24,16 @@ from foreman.web.openapi_shapes import (
     ref,
 )
 from foreman.web.openapi_shapes import words as _words
+from foreman.web.reasons import WORDS
 
 ARRAY_LIMIT: Final = 1000
 TRANSCRIPTIONS: Final = "/v1/audio/transcriptions"
 
+# What can be handed over as JSON; of the last only what a remote makes.
+HANDED_OVER: Final = (*(path for path in JOB_PATHS if path != TRANSCRIPTIONS), V1_EMBEDDINGS)
+
 STATE: Final = _words(JobState)
-REASON: Final = _words((*Reason, *Wait, "held", "delayed", "paused", "target_down"), "why it waits where it waits")
+REASON: Final = _words((*Reason, *Wait, *WORDS), "why it waits where it waits")
 LANE: Final = _words(Lane, "local: what the target's machine carries; remote: what runs elsewhere")
 
 _ERROR: Final = record({"code": TEXT, "message": or_null(TEXT)})
@@ -54,9 +58,12 @@ _JOB: Final[Schema] = {
     **_CHANGE,
     "position": or_null({"type": "integer", "minimum": 1, "description": "1 runs next in its lane"}),
     "reason": or_null(REASON),
+    "why": or_null({**TEXT, "description": "more of the reason, in words"}),
+    "slowdown": or_null(ref("Slowdown")),
     "expected_start": or_null({**SECONDS, "description": "seconds from now, once three jobs of the model are known"}),
     "label": or_null({**TEXT, "description": "what a command that holds a slot is called"}),
     "memory": or_null({**COUNT, "description": "what the command will take, in bytes"}),
+    "heartbeat": or_null(ref("Holder")),
     "max_attempts": COUNT,
     "not_before": or_null(TIME),
     "claimed_at": or_null(TIME),
@@ -72,7 +79,7 @@ _JOB: Final[Schema] = {
 
 _NEW_JOB: Final = record(
     {
-        "path": _words([path for path in JOB_PATHS if path != TRANSCRIPTIONS]),
+        "path": _words(HANDED_OVER, f"{V1_EMBEDDINGS} only for the model of a remote"),
         "body": {
             "type": "object",
             "required": ["model"],
@@ -113,18 +120,6 @@ _SIZE: Final[Schema] = {
 _RUNNING: Final = record({"id": ID, "model": TEXT, "load_key": TEXT, "state": STATE, "client": TEXT})
 
 
-def _lanes(running: Schema) -> Schema:
-    lane = record(
-        {
-            "slots": {"type": "integer", "minimum": 1},
-            "running": array(running, description="the one that was begun first in front"),
-            "queued": COUNT,
-            "waits_for": or_null(_words((*Wait, "held", "paused", "target_down"), "why the next one does not run")),
-        }
-    )
-    return record({name.value: lane for name in Lane})
-
-
 _REMOTE: Final = record(
     {
         "name": TEXT,
@@ -132,6 +127,7 @@ _REMOTE: Final = record(
         "slots": {"type": "integer", "minimum": 1},
         "limit": {"type": "integer", "minimum": 1, "description": "how many it gets at once for now"},
         "running": COUNT,
+        "models": array(TEXT, description="those that go there by their own names, or beginnings that end in *"),
         "paused_seconds": {**SECONDS, "description": "for how long it is left alone"},
     }
 )
@@ -161,7 +157,7 @@ _HEALTH: Final = record(
             }
         ),
         "running": or_null({**_RUNNING, "description": "what was begun first"}),
-        "lanes": _lanes(_RUNNING),
+        "lanes": lanes(_RUNNING),
         "remotes": array(_REMOTE, description="the remote APIs of the settings"),
         "storage": record({"error": or_null(TEXT), "sqlite": TEXT, "db_bytes": COUNT, "wal_bytes": COUNT}),
         "relay_bytes": COUNT,
@@ -203,9 +199,31 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "JobChange": record(_CHANGE, description="the data of a `job` event"),
     "NewJob": _NEW_JOB,
+    "Slowdown": record(
+        {
+            "remote": TEXT,
+            "cause": {**TEXT, "description": "what it answered last: status_429, status_503, remote_unreachable"},
+            "text": TEXT,
+            "since": or_null(TIME),
+            "until": or_null({**TIME, "description": "null: it is asked again, by fewer at once"}),
+            "retry_after": or_null({**SECONDS, "description": "what it asked for itself"}),
+            "limit": {**COUNT, "description": "how many requests it gets at once now"},
+            "slots": COUNT,
+        },
+        description="why a remote API gets fewer requests than it has slots for",
+    ),
+    "Holder": record(
+        {
+            "heard_at": or_null({**TIME, "description": "null: not since foreman was started"}),
+            "expires_at": or_null({**TIME, "description": "when it is lost, if nothing is heard until then"}),
+            "expiry_seconds": _EXPIRY,
+        },
+        description="what was heard of who holds a slot",
+    ),
+    "Override": record({"override": OVERRIDE}, closed=True),
     "NewSlot": record(
         {"lane": LANE},
-        {"label": or_null(_LABEL), "memory": _SIZE, "expiry_seconds": or_null(_EXPIRY)},
+        {"label": or_null(_LABEL), "memory": _SIZE, "expiry_seconds": or_null(_EXPIRY), "override": or_null(OVERRIDE)},
         closed=True,
     ),
     "Slot": record(
@@ -233,7 +251,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "paused": SWITCH,
             "depth": COUNT,
             "running": or_null(ref("Job")),
-            "lanes": _lanes(ref("Job")),
+            "lanes": lanes(ref("Job")),
             "waiting": array(ref("Job"), description="each lane in the order in which they will run"),
             "delayed": array(ref("Job"), description="those that wait for their time"),
         }

@@ -14,8 +14,8 @@ from foreman.core.body import LARGE
 from foreman.core.framing import Framing
 from foreman.core.job import Mode
 from foreman.core.prefer import preference
-from foreman.core.pulls import PULL
 from foreman.core.submission import Submission, checked_key, checked_override, request_hash
+from foreman.core.upkeep import PULL
 from foreman.core.upstreams import named
 from foreman.engine.engine import Engine
 from foreman.engine.intake import Ticket

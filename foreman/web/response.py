@@ -10,8 +10,8 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from foreman.core import upkeep
 from foreman.core.errors import BadRequest, ForemanError, OffsetBeyondEnd
-from foreman.core.pulls import PULL
 from foreman.engine.relay import Reader, Relay
 from foreman.web.app_keys import ENGINE
 from foreman.web.errors import ATTEMPT_HEADER, JOB_HEADER
@@ -32,8 +32,8 @@ async def response(request: web.Request) -> web.StreamResponse:
         head = await reader.head()
         # Only now it is certain which attempt this answer is of.
         attempt = ticket.attempt if ticket.live is None else ticket.live.number
-        # Of a pull less is kept than was told.
-        kept = "-kept" if ticket.live is None and ticket.path == PULL else ""
+        # Of upkeep less is kept than was told.
+        kept = "-kept" if ticket.live is None and ticket.path in upkeep.PATHS else ""
         tag = f'"{ticket.id}-{attempt}{kept}"'
         offset, ranged = wanted.offset(tag, head.status)
         reader.skip(offset)

@@ -20,10 +20,13 @@ from foreman.web.errors import Handler, is_own, render
 from foreman.web.events import events
 from foreman.web.guard import GUARD
 from foreman.web.machine import forecasts, machine
+from foreman.web.metrics import metrics
 from foreman.web.openapi import openapi
+from foreman.web.override import override
 from foreman.web.passthrough import forward
 from foreman.web.paths import route_path, sent_path
 from foreman.web.queued import embeddings, queued
+from foreman.web.reloads import reloads
 from foreman.web.response import response
 from foreman.web.status import health, root
 
@@ -49,6 +52,7 @@ OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/jobs/{id}/retry", jobs.retried),
     ("PUT", "/jobs/{id}/keep", jobs.kept),
     ("DELETE", "/jobs/{id}/keep", jobs.kept),
+    ("PUT", "/jobs/{id}/override", override),
     ("GET", "/jobs/{id}/response", response),
     ("GET", "/queue", queue.queue),
     ("POST", "/queue/pause", queue.pause),
@@ -58,6 +62,8 @@ OWN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/slots/{id}/heartbeat", slots.beaten),
     ("GET", "/machine", machine),
     ("GET", "/machine/forecasts", forecasts),
+    ("GET", "/machine/reloads", reloads),
+    ("GET", "/metrics", metrics),
     ("GET", "/events", events),
     ("GET", "/openapi.json", openapi),
 )

@@ -12,15 +12,17 @@ from foreman.core import slots
 from foreman.core.errors import ForemanError, JobFailed, JobFinished
 from foreman.core.framing import Framing
 from foreman.core.job import Payload, surface_of
+from foreman.core.lanes import Lane
 from foreman.core.ollama import late_error
 from foreman.core.padding import pad
 from foreman.core.submission import Submission
+from foreman.core.trace import carried
 from foreman.engine.relay import Reader
 from foreman.web.app_keys import ENGINE, SETTINGS
 from foreman.web.bodies import read_body
 from foreman.web.errors import JOB_HEADER
 from foreman.web.jobs import answer_json, job_id, one_job
-from foreman.web.queued import client_of, repeatable
+from foreman.web.queued import client_of, overriding, repeatable
 from foreman.web.relayed import RelayedOutlet
 
 BODY_BYTES: Final = 16 * 1024
@@ -29,20 +31,28 @@ HEARTBEAT_SECONDS: Final = 10.0
 
 
 async def asked(request: web.Request) -> web.StreamResponse:
-    """A slot, when its turn has come. Raises BadRequest naming the field, and what a submit raises."""
+    """A slot, when its turn has come.
+
+    Raises BadRequest naming the field, NeverFits where it needs more than there is, and what a submit raises.
+    """
     engine = request.app[ENGINE]
     body = await read_body(request, BODY_BYTES)
     wanted = slots.read(body)
     client = client_of(request.headers, request.remote)
-    submission = Submission(Payload(slots.PATH, (), wanted.body), wanted.key, client, lane=wanted.lane)
-    ticket = await engine.submit(repeatable(submission, request.headers, body))
+    payload, lane = Payload(slots.PATH, carried(request.headers.items()), wanted.body), wanted.lane
+    submission = Submission(payload, wanted.key, client, lane=lane, override=wanted.override)
+    submission = repeatable(overriding(submission, request.headers), request.headers, body)
+    ticket = await engine.submit(submission)
     reader = ticket.reader or ticket.relay.reader()
     if ticket.live is None:
         reader.leave()
         raise JobFinished(f"slot {ticket.id} is not held any more")
     outlet = RelayedOutlet(request)
+    every = request.app[SETTINGS].heartbeat_seconds or HEARTBEAT_SECONDS
     try:
-        await _granted(outlet, reader, ticket.id, request.app[SETTINGS].heartbeat_seconds or HEARTBEAT_SECONDS)
+        if lane is Lane.LOCAL and submission.override is None and await engine.gate.never(str(wanted.key)):
+            await reader.head_within(every)  # it fails, and there is a status for that as long as nothing was said
+        await _granted(outlet, reader, ticket.id, every)
     except ConnectionError:
         outlet.give_up()
     finally:

@@ -84,6 +84,7 @@ def _remote(upstream: Upstream) -> dict[str, object]:
         "slots": upstream.throttle.slots,
         "limit": upstream.throttle.limit,
         "running": upstream.running,
+        "models": list(upstream.remote.models),
         "paused_seconds": round(upstream.pause, 1),
     }
 

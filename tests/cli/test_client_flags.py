@@ -27,6 +27,8 @@ from foreman.core.errors import ConfigError
         ),
         ("jobs show A --json", Ask("jobs show", as_json=True, jobs=["A"])),
         ("jobs cancel A B", Ask("jobs cancel", jobs=["A", "B"])),
+        ("jobs override A B", Ask("jobs override", jobs=["A", "B"])),
+        ("pull m n --force", Ask("pull", models=["m", "n"], force=True)),
         ("queue", Ask("queue")),
         ("submit m x --force", Ask("submit", model="m", prompt=["x"], force=True)),
         ("doctor --forecast", Ask("doctor")),

@@ -1,10 +1,11 @@
-"""The bar of a pull: figures, and that it fits the screen."""
+"""The bar of a pull or a create: figures, and that it fits the screen."""
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreman.cli.pulltext import Rate, amount, bar_line, figures, place_line
+from foreman.cli.pulltext import Rate, Steps, amount, bar_line, figures, place_line
 from foreman.cli.terminal import width
 from foreman.core.progress import Layer, Progress
 
@@ -30,6 +31,22 @@ def test_the_bar() -> None:
 def test_what_has_no_size_shows_its_step() -> None:
     assert text(Progress()) == "llama3:70b  "
     assert text(at(5, 5, "verifying sha256 digest")) == "llama3:70b  verifying sha256 digest"
+
+
+def test_each_step_and_each_tenth_is_a_line() -> None:
+    steps, progress = Steps(), Progress()
+
+    def told(line: dict[str, object]) -> str:
+        progress.feed(orjson.dumps(line) + b"\n")
+        return steps.line("mine", progress, None)
+
+    part: dict[str, object] = {"status": "quantizing", "digest": "0", "total": 4_000_000}
+    assert told({"status": "parsing GGUF"}) == "mine: parsing GGUF"
+    assert told(part) == ""
+    assert told({**part, "completed": 1_000_000}) == "mine: 20%, 1 MB of 4 MB"
+    assert told({**part, "completed": 1_100_000}) == ""
+    assert told({**part, "completed": 4_000_000}) == "mine: 100%, 4 MB of 4 MB"
+    assert told({"status": "writing\x1b[2J"}) == "mine: writing[2J"
 
 
 @given(

@@ -22,6 +22,11 @@ def test_the_command_is_what_stands_behind_the_dashes() -> None:
     )
 
 
+def test_what_is_forced_is_so_for_this_command_only() -> None:
+    assert asked("--local", "--force", "--", "a", "--force") == RunAsk(Lane.LOCAL, ["a", "--force"], "a", force=True)
+    assert not asked("--local", "--", "a", "--force").force
+
+
 def test_dashes_of_other_commands_are_their_own() -> None:
     words = ["submit", "m", "--", "--local"]
     assert split(words) == (words, ())

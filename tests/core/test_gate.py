@@ -15,6 +15,7 @@ from foreman.core.gate import (
     Refuse,
     Thresholds,
     Verdict,
+    free_after,
     judge,
     missing,
     timed,
@@ -68,6 +69,24 @@ def test_thresholds_are_what_is_still_allowed() -> None:
     assert judge(LOAD, reading(available=47 * GB), LIMITS) == Admit()
     assert judge(LOAD, reading(disk_free=30 * GB), LIMITS) == Admit()
     assert isinstance(judge(LOAD, reading(available=47 * GB - 1), LIMITS), Hold)
+
+
+def test_what_stays_loaded_is_nobodys_though_the_pages_of_its_file_count_as_available() -> None:
+    sweep = Candidate(Kind.COMMAND, "sweep", memory=50 * GB, least=50 * GB, stays=45 * GB)
+    verdict = judge(sweep, reading(available=60 * GB), LIMITS)
+    assert isinstance(verdict, Hold)
+    assert verdict.there == (96 - 45 - 4) * GB
+    assert judge(sweep, reading(available=60 * GB, total=None), LIMITS) == Admit()
+    assert judge(dataclasses.replace(sweep, stays=42 * GB), reading(available=60 * GB), LIMITS) == Admit()
+    assert free_after(dataclasses.replace(sweep, stays=97 * GB), QUIET) == 0
+
+
+def test_a_command_that_tells_no_memory_is_not_asked_for_any_and_one_that_does_passes_unseen() -> None:
+    blind = reading(available=None)
+    assert judge(Candidate(Kind.COMMAND, "sweep"), blind, LIMITS) == Admit()
+    sized = Candidate(Kind.COMMAND, "sweep", memory=10 * GB, least=10 * GB)
+    assert judge(sized, blind, LIMITS) == Admit(("the free memory is not known",))
+    assert isinstance(judge(dataclasses.replace(sized, least=93 * GB), blind, LIMITS), Refuse)
 
 
 def test_what_an_unload_gives_back_counts_and_never_beyond_what_there_is() -> None:
@@ -181,7 +200,14 @@ machines = st.builds(
     foreign=st.none() | st.lists(st.text(max_size=5), max_size=2).map(tuple),
 )
 candidates = st.builds(
-    Candidate, kind=st.sampled_from(Kind), name=st.just("m"), memory=some, disk=some, gives_back=sizes, least=some
+    Candidate,
+    kind=st.sampled_from(Kind),
+    name=st.just("m"),
+    memory=some,
+    disk=some,
+    gives_back=sizes,
+    stays=sizes,
+    least=some,
 )
 limits = st.builds(Thresholds, st.floats(0, 10), sizes, sizes)
 
@@ -219,6 +245,8 @@ def test_who_wants_more_is_never_judged_more_mildly(
         if (value := getattr(candidate, name)) is not None:
             greedy = dataclasses.replace(candidate, **{name: value + more})
             assert strictness(judge(greedy, machine, most)) >= before
+    crowded = dataclasses.replace(candidate, stays=candidate.stays + more)
+    assert strictness(judge(crowded, machine, most)) >= before
     modest = dataclasses.replace(candidate, gives_back=candidate.gives_back + more)
     assert strictness(judge(modest, machine, most)) <= before
     for name in ("disk_reserve", "memory_reserve"):

@@ -77,6 +77,15 @@ def test_foreman_and_the_target_and_what_they_started_are_our_own() -> None:
     assert ours(MACHINE, own=20) == {10: 1.0, 11: 60.0, 20: 2.0, 21: 0.5}
 
 
+@pytest.mark.parametrize(
+    "run", ["/opt/bin/python -m foreman run --local --", "python3 /opt/bin/foreman run --local --"]
+)
+def test_what_runs_a_command_with_a_slot_is_our_own_wherever_it_was_typed(run: str) -> None:
+    machine = [*MACHINE, *table((50, 30, f"{run} ollama pull x", 0.5), (51, 50, "ollama pull x", 9.0))]
+    assert foreign(machine, ("ollama pull", "foreman"), own=20) == ("ollama pull theirs",)
+    assert ours(machine, own=20).keys() == {10, 11, 20, 21, 50, 51}
+
+
 def test_processor_time_is_what_was_used_since() -> None:
     assert used({1: 10.0, 2: 5.0}, {1: 12.5, 3: 1.0}) == 3.5
     # A pid that came again belongs to another process.
@@ -85,5 +94,5 @@ def test_processor_time_is_what_was_used_since() -> None:
 
 def test_a_command_is_shown_on_one_short_line() -> None:
     assert shown(["/usr/bin/ollama", "pull", "a\x1b[2J\nb"]) == "ollama pull a?[2J?b"
-    assert len(shown(["x" * 200])) == 60
+    assert len(shown(["x" * 200])) == 120
     assert shown([]) == ""

@@ -123,3 +123,14 @@ def test_a_line_without_an_end_is_not_gathered_for_ever() -> None:
     progress = Progress()
     assert progress.feed(b"x" * LINE_BYTES) == b""
     assert len(progress.feed(b"x")) == LINE_BYTES + 1
+
+
+def test_a_step_that_counts_is_told_from_one_that_does_not() -> None:
+    manifest, written = {"status": "pulling manifest"}, {"status": "writing manifest"}
+    work = {"status": "quantizing", "digest": "000", "total": 7, "completed": 3}
+    assert [fed(said(*lines)).counting for lines in ([manifest], [part("a", 9)], [work], [work, written])] == [
+        False,
+        True,
+        True,
+        False,
+    ]

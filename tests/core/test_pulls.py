@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreman.core import names, pulls
+from foreman.core import pulls
 from foreman.core.errors import InvalidModelName
 from foreman.core.job import LoadKey
 from foreman.core.pulls import PullRequest
@@ -78,15 +78,3 @@ def test_a_key_reads_back(insecure: bool) -> None:
 def test_what_is_no_name_has_no_key(name: str) -> None:
     with pytest.raises(InvalidModelName):
         _ = PullRequest(name).key
-
-
-@given(st.text(max_size=30))
-def test_no_model_is_called_like_a_pull(text: str) -> None:
-    for name in (text, "pull " + text):
-        try:
-            canonical = names.parse(name).canonical
-        except InvalidModelName:
-            continue
-        assert not pulls.is_pull(canonical)
-        assert pulls.is_pull(PullRequest(name).key.model)
-        assert pulls.pulled(PullRequest(name).key.model) == canonical

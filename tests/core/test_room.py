@@ -49,6 +49,15 @@ def test_a_disk_that_cannot_be_read_holds_nothing() -> None:
     assert "cannot be read" in words
 
 
+@pytest.mark.parametrize(("to_come", "free", "fits"), [(0, 0, True), (9, 9, True), (9, 8, False), (9, None, True)])
+def test_one_that_is_forced_needs_only_what_comes(to_come: int, free: int | None, fits: bool) -> None:
+    room = Room(30 * GB, "/models", lambda: None if free is None else free * GB)
+    words = shortage("phi4:14b", to_come * GB, room, forced=True)
+    assert words == (
+        None if fits else "phi4:14b does not fit: 9 GB have yet to come; 8 GB are free in /models, 1 GB too little"
+    )
+
+
 @given(SIZES, st.none() | SIZES)
 def test_without_a_reserve_everything_fits(to_come: int, free: int | None) -> None:
     assert short(to_come, free, reserve=0) is None

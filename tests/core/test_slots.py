@@ -22,6 +22,7 @@ REQUESTS = st.builds(
     LABELS,
     st.none() | st.integers(1, slots.MOST_MEMORY),
     st.floats(slots.SHORTEST_EXPIRY, slots.LONGEST_EXPIRY),
+    st.sampled_from((None, "gate")),
 )
 
 
@@ -73,6 +74,7 @@ def test_a_size_is_read_as_people_write_it(text: object, size: int) -> None:
         ({"expiry_seconds": "30"}, "expiry_seconds"),
         ({"expiry_seconds": 3601}, "expiry_seconds"),
         ({"expiry_seconds": True}, "expiry_seconds"),
+        ({"override": "lane"}, "override"),
         ({"slots": 2}, "slots"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from foreman.core import names
 from foreman.core.errors import InvalidModelName
 from foreman.core.job import LoadKey
-from foreman.core.upstreams import UPSTREAM_PATHS, Routed, conflicts, listed, named, route, upstream_of
+from foreman.core.upstreams import UPSTREAM_PATHS, Routed, conflicts, listed, named, needs_target, route, upstream_of
 
 CHAT = "/v1/chat/completions"
 
@@ -87,3 +87,17 @@ def test_what_is_different_is_fine() -> None:
 
 def test_only_whole_names_are_listed() -> None:
     assert listed(UPS[0]) == ("gpt-5",)
+
+
+@pytest.mark.parametrize(
+    ("key", "needed"),
+    [
+        ("llama3:latest", True),
+        ("gpt-oss:120b-cloud", True),
+        ("pull phi4:14b", True),
+        ("@one/m", False),
+        ("slot x?memory=1", False),
+    ],
+)
+def test_commands_and_jobs_of_remote_apis_do_without_the_target(key: str, needed: bool) -> None:
+    assert needs_target(key) is needed

@@ -13,7 +13,10 @@ import pytest
 from foreman.testing import StubOllama
 from tests.e2e.own import GENERATE, call, handed, prompt, state_of
 from tests.e2e.process import PATIENCE, Foreman, serving
+from tests.e2e.puppet import serving_on
 from tests.e2e.test_cli import run
+from tests.e2e.test_run import ended, ran, started
+from tests.polling import until
 
 # More than any disk has, so this machine must always hold.
 NO_DISK = {"gate": "auto", "disk_reserve": "1024TiB", "max_load_per_core": 1000, "foreign_processes": ""}
@@ -76,6 +79,54 @@ async def test_a_held_job_outlives_a_kill_and_runs_where_there_is_room(tmp_path:
             assert await state_of(foreman, job) == "done"
 
 
+async def test_a_job_that_is_held_is_let_past_while_it_waits(tmp_path: Path) -> None:
+    async with both(tmp_path, **NO_DISK) as (stub, foreman):
+        held = await handed(foreman, prompt("held", "qwen3:8b"))
+        await shown(foreman, held, "held")
+        route = f"/jobs/{held}/override"
+        for body, words in (
+            ({"override": "disk"}, "override must be gate"),
+            ({}, "override must be gate"),
+            ({"gate": True}, "gate is unknown"),
+            ([], "must be an object"),
+        ):
+            status, told, _ = await call(foreman, "PUT", route, body)
+            assert (status, words in told["detail"]) == (400, True), told
+        assert (await call(foreman, "PUT", f"/jobs/{'0' * 26}/override", {"override": "gate"}))[0] == 404
+        status, told, _ = await call(foreman, "PUT", route, {"override": "gate"})
+        assert (status, told["override"]) == (200, "gate")
+        await foreman.settled(held)
+        assert await state_of(foreman, held) == "done"
+        assert (await call(foreman, "PUT", route, {"override": "gate"}))[0] == 409
+        assert [load.name for load in stub.ledger.loads] == ["qwen3:8b"]
+
+
+async def test_the_command_line_lets_jobs_past(tmp_path: Path) -> None:
+    async with both(tmp_path, **NO_DISK) as (_, foreman):
+        ids = [(await run(foreman, tmp_path, "submit", model, "why")).out.strip() for model in ("llama3", "qwen3:8b")]
+        for job in ids:
+            await shown(foreman, job, "held")
+        let = await run(foreman, tmp_path, "jobs", "override", *ids)
+        assert (let.status, let.out) == (0, "")
+        assert let.talk == "".join(f"job {job} overrides the gate\n" for job in ids)
+        for job in ids:
+            await foreman.settled(job)
+        again = await run(foreman, tmp_path, "jobs", "override", ids[0])
+        assert (again.status, again.out) == (4, "")
+        assert "is done: only a job that waits" in again.talk
+
+
+async def test_a_pull_is_forced_past_what_holds_it(tmp_path: Path) -> None:
+    # This very test is heavy work of others.
+    async with both(tmp_path, **{**NO_DISK, "disk_reserve": 1, "foreign_processes": "pytest"}) as (stub, foreman):
+        waits = await handed(foreman, {"model": "phi4:mini"}, "/api/pull")
+        await shown(foreman, waits, "held")
+        forced = await run(foreman, tmp_path, "pull", "--force", "phi4:mini")
+        assert forced.status == 0, forced.talk
+        assert await state_of(foreman, waits) == "done"
+        assert len(stub.ledger.on("/api/pull")) == 1
+
+
 async def test_what_can_never_fit_fails_at_once_with_the_numbers(tmp_path: Path) -> None:
     async with both(tmp_path, **NO_MEMORY) as (stub, foreman):
         # From a first load foreman knows how much a graphics card takes, if there is one.
@@ -135,3 +186,59 @@ async def test_a_gate_that_is_neither_on_nor_off_is_refused_at_the_start(value: 
     foreman = await spawn(*arguments("http://127.0.0.1:9", tmp_path / "x.db", gate=value), home=tmp_path)
     assert await foreman.ended() == 2
     assert "must be one of auto, on, off" in foreman.lines[-1]
+
+
+async def test_a_command_that_is_held_says_why_and_can_be_forced(tmp_path: Path) -> None:
+    async with both(tmp_path, **NO_DISK) as (_, foreman):
+        command = ("--local", "--label", "sweep", "--memory", "1GB")
+        waiting = await started(foreman.url, tmp_path, *command, "--", "echo", "held")
+        assert waiting.stderr is not None
+        async with asyncio.timeout(PATIENCE):
+            line = (await waiting.stderr.readline()).decode()
+        assert re.match(
+            r"\w+  queued  sweep  position 1, is held: sweep waits for disk space: .* are kept free\n", line
+        )
+        assert await ran(foreman.url, tmp_path, *command, "--force", "--", "echo", "forced") == (0, "forced\n", "")
+        _, listed, _ = await call(foreman, "GET", "/jobs?limit=1")
+        assert [(job["label"], job["override"]) for job in listed["jobs"]] == [("sweep", "gate")]
+        waiting.terminate()
+        await ended(waiting)
+        await foreman.queued(0)
+
+
+async def test_a_command_that_can_never_fit_is_refused_with_the_numbers(tmp_path: Path) -> None:
+    async with both(tmp_path, **NO_MEMORY) as (_, foreman):
+        words = ("--local", "--label", "sweep", "--memory", "1GB", "--", "touch", str(tmp_path / "begun"))
+        status, out, talk = await ran(foreman.url, tmp_path, *words)
+        assert (status, out, talk.count("\n")) == (4, "", 1)
+        assert "sweep needs at least 1 GB of memory, and this machine has " in talk
+        assert not (tmp_path / "begun").exists()
+
+
+async def test_a_heavy_program_holds_a_load_unless_it_is_a_command_with_a_slot(tmp_path: Path) -> None:
+    sweep = tmp_path / "nightly-sweep"
+    sweep.write_text('#!/bin/sh\ntouch "$1/begun"; while [ ! -e "$1/end" ]; do sleep 0.05; done\n')
+    sweep.chmod(0o700)
+    calm = {"gate": "auto", "max_load_per_core": 1000, "memory_reserve": 0, "foreign_processes": sweep.name}
+    pytest.importorskip("psutil", reason="psutil is not installed")
+    async with StubOllama() as stub, serving_on(None, stub.url, tmp_path / "foreman.db", **calm) as foreman:
+        own = await started(foreman.url, tmp_path, "--local", "--", str(sweep), str(tmp_path))
+        await until(lambda: (tmp_path / "begun").exists())
+        assert (await call(foreman, "GET", "/machine"))[1]["readings"]["foreign"] == []
+        (tmp_path / "end").touch()
+        assert (await ended(own))[0] == 0
+        (tmp_path / "end").unlink()
+        (tmp_path / "begun").unlink()
+        foreign = await asyncio.create_subprocess_exec(sweep, tmp_path)
+        try:
+            await until(lambda: (tmp_path / "begun").exists())
+            job = await handed(foreman, prompt("held"))
+            hold = (await shown(foreman, job, "held"))["hold"]
+            assert hold["cause"] == "foreign"
+            assert hold["text"].startswith("llama3:latest waits for other programs: sh ")
+            assert stub.ledger.loads == []
+        finally:
+            (tmp_path / "end").touch()
+            await foreign.wait()
+        await foreman.settled(job)
+        assert await state_of(foreman, job) == "done"

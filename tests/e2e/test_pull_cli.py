@@ -4,15 +4,16 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from foreman.testing import Ending, Script, StubOllama
 from tests.e2e.client import asking, chat, post
-from tests.e2e.own import call
+from tests.e2e.own import call, handed
 from tests.e2e.process import PATIENCE, Foreman, serving
-from tests.e2e.test_cli import on_a_terminal, run
+from tests.e2e.test_cli import around, line_of, on_a_terminal, run
 
 PULL = "/api/pull"
 
@@ -84,6 +85,54 @@ async def test_a_terminal_gets_a_bar(stub: StubOllama, foreman: Foreman, tmp_pat
     async with asyncio.timeout(PATIENCE):
         await terminal.process.communicate()
     assert (terminal.process.returncode, terminal.seen.count(b"\n")) == (0, 1)
+
+
+UPKEEP = pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        (PULL, {"model": "phi4:14b"}, "pull phi4:14b"),
+        ("/api/create", {"model": "mine", "from": "llama3", "quantize": "q4_K_M"}, "create mine:latest"),
+    ],
+    ids=["pull", "create"],
+)
+
+
+@UPKEEP
+async def test_a_watch_shows_the_bar_too(
+    stub: StubOllama, foreman: Foreman, tmp_path: Path, path: str, body: dict[str, Any], name: str
+) -> None:
+    stub.script(path, [Script(hold=5)])
+    job = await handed(foreman, body, path)
+    terminal = await on_a_terminal(foreman, tmp_path, "jobs", "watch", job)
+    await terminal.shows(name.encode())
+    await terminal.shows(b"#")
+    await terminal.shows(b"%  ")
+    stub.release(path)
+    await terminal.shows(b"done")
+    async with asyncio.timeout(PATIENCE):
+        await terminal.process.communicate()
+    assert (terminal.process.returncode, terminal.seen.count(b"\n")) == (0, 1)
+
+
+@UPKEEP
+async def test_a_watch_without_a_terminal_tells_each_step(
+    stub: StubOllama, foreman: Foreman, tmp_path: Path, path: str, body: dict[str, Any], name: str
+) -> None:
+    stub.script(path, [Script(hold=5)])
+    job = await handed(foreman, body, path)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *line_of("jobs", "watch", job), stdout=pipe, stderr=pipe, env=around(foreman, tmp_path)
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        while b"%" not in (line := await process.stderr.readline()):
+            assert line
+        assert line.startswith(f"{name}: ".encode())
+        stub.release(path)
+        _, rest = await process.communicate()
+    assert rest.decode().splitlines()[-1].startswith(f"{job}  done  {name}")
+    assert process.returncode == 0
 
 
 async def test_who_waits_sees_the_place_and_ctrl_c_leaves_the_queue(

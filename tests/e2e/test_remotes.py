@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import orjson
 import pytest
 
 from foreman.testing import Script, StubOllama, StubRemote, expected_text
-from tests.e2e.client import chat, chat_v1, post
-from tests.e2e.own import call
-from tests.e2e.process import Foreman, serving
+from tests.e2e.client import asking, chat, chat_v1, post
+from tests.e2e.own import call, handed, state_of
+from tests.e2e.process import PATIENCE, Foreman, serving
 from tests.e2e.stored import stored
+from tests.e2e.test_cli import run
 
 KEY = "sk-canary-0123456789abcdef"
 CHAT = "/v1/chat/completions"
@@ -105,6 +107,26 @@ async def test_the_openai_client_is_served_on_all_four_routes(tmp_path: Path) ->
         assert len(jobs) == 5
 
 
+async def test_its_models_can_be_handed_over_by_programs_and_on_the_command_line(tmp_path: Path) -> None:
+    async with StubRemote(KEY) as remote, far(tmp_path, remote, gate="off") as (stub, foreman):
+        vectors = await handed(foreman, {"model": "far/e", "input": "hi"}, "/v1/embeddings")
+        await foreman.settled(vectors)
+        status, answer, _ = await call(foreman, "GET", f"/jobs/{vectors}/response")
+        assert (status, len(answer["data"])) == (200, 1)
+        wrong = {"path": "/v1/embeddings", "body": {"model": "a", "input": "hi"}}
+        status, told, _ = await call(foreman, "POST", "/jobs", wrong)
+        assert (status, told["detail"]) == (
+            400,
+            "body.model must be one of a remote: embeddings of the target are no jobs",
+        )
+        for model in ("far/other", "one", "big-3", "a"):
+            ran = await run(foreman, tmp_path, "submit", "--wait", model, "why", "is", "it")
+            assert ran.status == 0, ran.talk
+            assert ran.out.strip()
+        assert [call.fields["model"] for call in remote.calls] == ["e", "other", "one", "big-3"]
+        assert len(stub.ledger.on("/api/chat")) == 1
+
+
 async def test_elsewhere_its_models_are_unknown_and_the_target_is_as_it_was(tmp_path: Path) -> None:
     async with StubRemote(KEY) as remote, far(tmp_path, remote) as (_, foreman):
         got = await post(foreman.url, *chat("far/gpt-5", "hi"))
@@ -128,6 +150,45 @@ async def test_429_slows_it_down_and_fails_no_job(tmp_path: Path) -> None:
         await foreman.settled(*(got.job for got in answers))
         assert remote.most <= 2
         assert {job.state for job in stored(tmp_path / "foreman.db")} == {"done"}
+
+
+async def test_everybody_who_waits_for_a_remote_that_is_left_alone_is_told_so(tmp_path: Path) -> None:
+    beats = {"hold_seconds": 0.05, "heartbeat_seconds": 0.05}
+    async with (
+        StubRemote(KEY, retry_after="3600") as remote,
+        far(tmp_path, remote, {"busy_seconds": 7200}, gate="off", **beats) as (stub, foreman),
+    ):
+        remote.faults.append("busy")
+        told = await handed(foreman, chat_v1("one", "told to wait")[1], CHAT)
+        async with asyncio.timeout(PATIENCE):
+            while (view := (await call(foreman, "GET", f"/jobs/{told}"))[1])["reason"] != "remote_paused":
+                pass
+        slowdown = view["slowdown"]
+        assert (slowdown["remote"], slowdown["cause"], slowdown["retry_after"]) == ("far", "status_429", 3600)
+        assert slowdown["since"] < slowdown["until"]
+        assert slowdown["limit"] < slowdown["slots"]
+        assert view["why"] == slowdown["text"] == "far answered 429 with Retry-After 3600 s and is left alone"
+        async with asking(foreman.url, *chat_v1("one", "waits", stream=True)) as answer:
+            async with asyncio.timeout(PATIENCE):
+                while b"reason=remote_paused" not in (beat := await answer.content.readuntil(b"\n\n")):
+                    pass
+            _, queue, _ = await call(foreman, "GET", "/queue")
+            shown = await run(foreman, tmp_path, "queue")
+        assert f": {slowdown['text']}\n".encode() in beat
+        (waits,), (delayed,) = queue["waiting"], queue["delayed"]
+        assert delayed["id"] == told
+        assert waits["reason"] == delayed["reason"] == queue["lanes"]["remote"]["waits_for"] == "remote_paused"
+        assert waits["slowdown"]["text"] == delayed["slowdown"]["text"] == slowdown["text"]
+        assert shown.out.count(f"waits for its remote: {slowdown['text']} until ") == 2
+        # They hold nobody up, and are told to nobody as what comes first.
+        stub.script("/api/chat", [Script(hold=0)])
+        local = [await handed(foreman, chat("a", f"{n}")[1], "/api/chat") for n in range(2)]
+        await stub.ledger.held()
+        second = (await call(foreman, "GET", f"/jobs/{local[1]}"))[1]
+        assert (second["reason"], second["position"]) == ("loaded", 1)
+        assert second["why"] is None
+        stub.release("/api/chat")
+        await foreman.settled(*local)
 
 
 async def test_a_job_told_to_wait_too_long_gets_the_answer_it_got(tmp_path: Path) -> None:
@@ -198,6 +259,42 @@ async def test_one_that_is_down_is_waited_for_and_holds_nobody_else_up(tmp_path:
             got = await waiting
             assert (got.status, got.whole) == (200, True)
             assert asked(remote) == ["far"]
+
+
+@contextmanager
+def blackhole() -> Iterator[str]:
+    """The URL of a server that never takes a connection: as many wait already as are let."""
+    with socket.socket() as full, ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(8):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        yield f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+
+
+async def test_one_that_drops_packets_is_asked_ever_more_seldom_and_local_work_goes_on(tmp_path: Path) -> None:
+    table: dict[str, object] = {"connect_timeout_seconds": 0.2}
+    with blackhole() as url:
+        async with far(tmp_path, url, table, gate="off", retry_base_seconds=0.1) as (_, foreman):
+            remote = [await handed(foreman, chat_v1("one", f"{n}")[1], CHAT) for n in range(12)]
+            local = [await handed(foreman, chat("a", f"{n}")[1], "/api/chat") for n in range(4)]
+            await foreman.settled(*local)
+            assert [await state_of(foreman, job) for job in local] == ["done"] * 4
+            async with asyncio.timeout(PATIENCE):
+                # A pause of which 5 s are left is one after seven failures or more.
+                while (await call(foreman, "GET", "/health"))[1]["remotes"][0]["paused_seconds"] < 5:
+                    pass
+            views = [(await call(foreman, "GET", f"/jobs/{job}"))[1] for job in remote]
+            assert {(view["state"], view["reason"]) for view in views} == {("queued", "remote_paused")}
+            assert {view["why"] for view in views} == {"far cannot be reached and is left alone"}
+            tried = [view for view in views if view["error"]]
+            assert {view["error"]["code"] for view in tried} == {"remote_unreachable"}
+            # While it is left alone, local work does not wait for it at all.
+            again = await handed(foreman, chat("a", "again")[1], "/api/chat")
+            await foreman.settled(again)
+            assert await state_of(foreman, again) == "done"
 
 
 async def test_a_target_that_is_down_does_not_hold_the_remotes_up(tmp_path: Path) -> None:
@@ -340,3 +437,18 @@ async def test_a_slow_stream_of_the_target_is_not_disturbed(tmp_path: Path) -> N
         assert (await post(foreman.url, *chat_v1("one", "beside"))).whole
         stub.release("a")
         assert (await near).whole
+
+
+async def test_what_waits_for_a_remote_is_counted_under_one_name_through_a_restart(tmp_path: Path) -> None:
+    async with StubRemote(KEY) as remote:
+        async with far(tmp_path, remote) as (_, foreman):
+            await call(foreman, "POST", "/queue/pause")
+            path, body = chat_v1("far/x", "hi")
+            _, job, _ = await call(foreman, "POST", "/jobs", {"path": path, "body": body})
+            assert (await foreman.health())["queue"]["by_model"] == {"far/x": 1}
+            await foreman.kill()
+        async with far(tmp_path, remote) as (_, foreman):
+            assert (await foreman.health())["queue"]["by_model"] == {"far/x": 1}
+            await call(foreman, "POST", "/queue/resume")
+            await foreman.settled(job["id"])
+            assert (await foreman.health())["queue"]["by_model"] == {}

@@ -132,7 +132,7 @@ async def test_who_waits_is_told_why_and_can_be_cancelled(tmp_path: Path) -> Non
         (job,) = queue["waiting"]
         assert process.stderr is not None
         line = (await process.stderr.readline()).decode()
-        assert line == f"{job['id']}  queued  touch  position 1, waits for the local lane\n"
+        assert line == f"{job['id']}  queued  touch  position 1, waits for the local lane: a local job runs (command)\n"
         await call(foreman, "DELETE", f"/jobs/{job['id']}")
         assert (await ended(process))[::2] == (5, "foreman: it was cancelled while it waited\n")
         assert not (tmp_path / "begun").exists()

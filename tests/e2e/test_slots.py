@@ -16,6 +16,7 @@ from tests.e2e.client import post
 from tests.e2e.holders import ask, beat, held, release, waits
 from tests.e2e.own import GENERATE, call, handed, prompt, state_of
 from tests.e2e.process import Foreman, serving
+from tests.e2e.test_cli import run
 
 HELD = Script(hold=0)
 
@@ -66,7 +67,8 @@ async def test_a_slot_is_granted_kept_and_given_back(foreman: Foreman) -> None:
         ({"lane": "local", "label": "a\nb"}, "label must be 1 to 80 characters"),
         ({"lane": "local", "label": ""}, "label must be 1 to 80 characters"),
         ({"lane": "local", "expiry_seconds": 0}, "expiry_seconds must be a number from 1 to 3600"),
-        ({"lane": "local", "wait": 3}, "wait is unknown; a slot has lane, label, memory, expiry_seconds"),
+        ({"lane": "local", "wait": 3}, "wait is unknown; a slot has lane, label, memory, expiry_seconds, override"),
+        ({"lane": "local", "override": "all"}, "override must be gate"),
         (["local"], "the body must be an object"),
     ],
 )
@@ -118,8 +120,11 @@ async def test_remote_slots_are_bounded_and_the_lanes_take_turns(tmp_path: Path)
     async with StubOllama() as stub, serving(stub.url, tmp_path / "foreman.db", remote_slots=2) as foreman:
         far = [await held(foreman, "remote"), await held(foreman, "remote")]
         local, third = await ask(foreman), await ask(foreman, "remote")
-        assert (await waits(foreman, local.id))["reason"] == "remote_lane"
-        assert (await waits(foreman, third.id))["reason"] == "local_lane"
+        found = [await waits(foreman, slot.id) for slot in (local, third)]
+        assert [(job["reason"], job["why"]) for job in found] == [
+            ("remote_lane", "2 remote jobs run"),
+            ("local_lane", "older local jobs wait"),
+        ]
         await release(foreman, far[0])
         await waits(foreman, local.id)
         await waits(foreman, third.id)
@@ -195,7 +200,15 @@ async def test_after_kill_9_a_held_slot_is_found_and_its_lane_is_kept(tmp_path: 
             await foreman.event("slot_found", job=slot)
             _, shown, _ = await call(foreman, "GET", f"/jobs/{slot}")
             assert (shown["state"], shown["attempts"]) == ("working", 1)
+            assert shown["heartbeat"]["heard_at"] is None
+            assert shown["heartbeat"]["expires_at"] > shown["claimed_at"]
+            queue = await run(foreman, tmp_path, "queue")
+            assert "held, not heard of since foreman was started; expires " in queue.out
             assert (await beat(foreman, slot))[0] == 200
+            (running,) = (await call(foreman, "GET", "/queue"))[1]["lanes"][lane]["running"]
+            assert shown["claimed_at"] < running["heartbeat"]["heard_at"] < running["heartbeat"]["expires_at"]
+            assert "not heard of" not in (await run(foreman, tmp_path, "queue")).out
+            assert "last heard of" in (await run(foreman, tmp_path, "jobs", "show", slot)).out
             await waits(foreman, job)
             assert asked(stub) == []
             assert (await release(foreman, slot))[1]["state"] == "done"
@@ -299,3 +312,29 @@ async def test_a_slot_whose_client_died_with_foreman_while_it_waited_does_not_ke
             await foreman.settled(waiting.id, job)
             assert await state_of(foreman, waiting.id) == "failed"
         assert asked(stub) == ["next"]
+
+
+async def test_while_the_target_is_down_slots_are_granted_and_jobs_say_what_they_wait_for(tmp_path: Path) -> None:
+    async with (
+        StubOllama() as stub,
+        serving(stub.url, tmp_path / "foreman.db", probe_seconds=0.05, poll_seconds=0.05) as foreman,
+    ):
+        await foreman.event("target_up")
+        stub.refuse()
+        await foreman.event("target_down")
+        job = await handed(foreman, prompt("first"))
+        here = await held(foreman)
+        there, next_here = await ask(foreman, "remote"), await ask(foreman, label="next")
+        assert (await waits(foreman, job))["reason"] == "target_down"
+        assert (await waits(foreman, there.id))["reason"] == "local_lane"
+        _, queue, _ = await call(foreman, "GET", "/queue")
+        assert [queue["lanes"][lane]["waits_for"] for lane in ("local", "remote")] == ["remote_lane", "local_lane"]
+        await release(foreman, here)
+        await release(foreman, (await there.granted())["id"])
+        await release(foreman, (await next_here.granted())["id"])
+        _, queue, _ = await call(foreman, "GET", "/queue")
+        assert queue["lanes"]["local"]["waits_for"] == "target_down"
+        assert (await waits(foreman, job))["attempts"] == 0
+        await stub.accept()
+        await foreman.settled(job)
+        assert await state_of(foreman, job) == "done"

@@ -20,7 +20,10 @@ from tests.e2e.raw import Connection, connected
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NDJSON, SSE, WHOLE = "application/x-ndjson", "text/event-stream", "application/json"
-COMMENT = re.compile(rb": foreman job=(\w+) state=(\w+) model=(\S+)(?: position=(\d+) reason=(\w+))?( expected.*)?\n\n")
+COMMENT = re.compile(
+    rb": foreman job=(\w+) state=(\w+) model=(\S+)(?: position=(\d+) reason=(\w+))?"
+    rb"( expected_start=[^:]*)?(?:: .*)?\n\n"
+)
 
 
 ASKED: dict[str, tuple[str, dict[str, Any], str]] = {

@@ -19,6 +19,7 @@ from foreman.engine.relay import Head
 from foreman.remotes import Remote
 from foreman.testing import StubOllama, StubRemote
 from tests.engine.running import PATIENCE, Running, answer, asked, ended, running
+from tests.engine.serving import until
 
 CHAT = "/v1/chat/completions"
 
@@ -109,7 +110,8 @@ async def test_one_that_is_left_alone_holds_neither_local_work_nor_others_up(stu
     ):
         one.faults.append("busy")
         waiting = [await work.engine.submit(far("hi", mode=Mode.DETACHED))]
-        await one.wait_for(lambda: len(one.calls) == 1 and not one.under_way())
+        async with asyncio.timeout(PATIENCE):
+            await until(lambda: any(upstream.pause for upstream in work.engine.upstreams))
         await work.rests()
         waiting.append(await work.engine.submit(far("older than all below", mode=Mode.DETACHED)))
         assert await answer(await work.engine.submit(asked("near")))

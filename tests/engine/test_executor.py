@@ -9,10 +9,12 @@ import pytest
 from foreman.core.errors import StorageFull
 from foreman.core.job import Claim, Next
 from foreman.core.lanes import Lane
+from foreman.core.residency import Swap
 from foreman.engine.clock import millis
 from foreman.engine.executor import ORPHAN_SECONDS, RECHECK_SECONDS, Executor
 from foreman.engine.live import LiveJobs
 from foreman.engine.relay import Budget
+from foreman.engine.reloads import Reloads
 from foreman.engine.settlement import STORE_PAUSE_SECONDS, Settlement
 from foreman.engine.start import begun
 from foreman.engine.upstreams import Upstreams
@@ -50,7 +52,7 @@ class Subject:
         self.shelf, self.clock, self.target = Shelf(), HandClock(), Target()
         self.jobs = LiveJobs(Budget(1))
         clock: Any = self.clock
-        settlement = Settlement(cast(Any, self.shelf), self.jobs, clock)
+        settlement = Settlement(cast(Any, self.shelf), self.jobs, clock, Reloads(cast(Any, None), Swap.TARGET, clock))
         self.trouble = settlement.trouble
         self.executor = Executor(
             settlement, cast(Any, None), Upstreams(), cast(Any, self.target), clock, cast(Any, None)
@@ -98,15 +100,15 @@ async def test_a_stop_wakes_both_lanes_and_lets_nothing_more_begin(subject: Subj
 
 
 @pytest.mark.parametrize("reachable", [None, True, False])
-async def test_nothing_begins_while_the_target_is_known_to_be_down(subject: Subject, *, reachable: bool | None) -> None:
+async def test_only_commands_begin_while_the_target_is_known_to_be_down(
+    subject: Subject, *, reachable: bool | None
+) -> None:
     subject.target.reachable = reachable
     assert subject.executor.goes_on() is (reachable is not False)
-    waiting = asyncio.create_task(subject.executor.until_target_answers(subject.jobs.remote.wake))
-    await asyncio.sleep(0)
-    assert waiting.done() is (reachable is not False)
-    subject.target.reachable = True
-    subject.jobs.lanes.wake()
-    await waiting
+    assert subject.executor.near() == (() if reachable is False else None)
+    for key in ("llama3:latest", "slot sweep?memory=5", "slot x"):
+        subject.jobs.local.depth.add(key.partition("?")[0], key)
+    assert subject.executor.near() == (("slot sweep?memory=5", "slot x") if reachable is False else None)
 
 
 async def test_a_delayed_job_is_waited_for_but_not_without_a_look_at_the_clock(subject: Subject) -> None:

@@ -126,7 +126,7 @@ async def test_positions_count_within_a_lane_and_turns_of_the_other_are_told() -
     assert await subject.told(Lane.REMOTE) == [(15, 1, "local_lane"), (99, 2, "local_lane")]
 
 
-async def test_while_remote_ones_run_the_first_local_one_waits_for_them_and_nobody_knows_how_long() -> None:
+async def test_while_remote_ones_run_the_first_local_one_waits_for_them_and_of_new_ones_nobody_knows_how_long() -> None:
     subject = Subject(2)
     subject.forecast.history = History([Sample("a:latest", "a:latest", None, 1_000, 1, 1)] * 3)
     subject.jobs.local.depth.fill({("a:latest", "a:latest"): 2})
@@ -139,6 +139,26 @@ async def test_while_remote_ones_run_the_first_local_one_waits_for_them_and_nobo
     assert await subject.told(Lane.REMOTE) == [(99, 1, "local_lane")]
 
 
+async def test_starts_are_told_across_the_turns_of_the_lanes() -> None:
+    subject = Subject(3)
+    subject.forecast.history = History(
+        [Sample("a:latest", "a:latest", None, 1_000, 1, 1)] * 3 + [Sample("far", "far", None, 4_000, 1, 1)] * 3
+    )
+    subject.jobs.local.depth.fill({("a:latest", "a:latest"): 3})
+    subject.jobs.remote.depth.fill({("far", "far"): 2})
+    subject.far(15, 16)
+    told = {outlook.seq: outlook.expected_start for outlook in await subject.forecast.order()}
+    assert told == {10: 0.0, 15: 1.0, 16: 1.0, 20: 5.0, 30: 6.0}
+    running = subject.live(9)
+    running.lane, running.key, running.model = Lane.REMOTE, LoadKey("far"), "far"
+    subject.jobs._running[Lane.REMOTE][running] = None
+    subject.jobs.lanes.take(Lane.REMOTE)
+    running.taken_at = subject.clock.monotonic() - 1.0
+    subject.forecast.changed()
+    told = {outlook.seq: outlook.expected_start for outlook in await subject.forecast.order()}
+    assert told == pytest.approx({10: 3.0, 15: 4.0, 16: 4.0, 20: 8.0, 30: 9.0}, abs=0.01)
+
+
 async def test_while_a_local_one_runs_the_remote_ones_wait_for_it() -> None:
     subject = Subject(0)
     subject.far(1, 2)
@@ -146,6 +166,15 @@ async def test_while_a_local_one_runs_the_remote_ones_wait_for_it() -> None:
     assert subject.jobs.lanes.take(Lane.LOCAL)
     subject.forecast.changed()
     assert await subject.told(Lane.REMOTE) == [(1, 1, "local_lane"), (2, 2, "local_lane")]
+
+
+async def test_those_of_a_remote_that_is_left_alone_take_no_turn() -> None:
+    subject = Subject(2)
+    subject.far(5, 15)
+    subject.jobs.lanes.open_keys = tuple
+    assert await subject.told(Lane.LOCAL) == [(10, 1, "loaded"), (20, 2, "loaded")]
+    order = await subject.forecast.order()
+    assert [(outlook.seq, outlook.held) for outlook in order if outlook.lane is Lane.REMOTE] == [(5, True), (15, True)]
 
 
 async def test_lanes_that_take_no_turns_do_not_wait_for_each_other() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from foreman.core.errors import NeverFits, StorageFailed, StorageFull
-from foreman.core.gate import Admit, Candidate, Cause, Hold, Kind
+from foreman.core.gate import Cause, Hold
 from foreman.core.job import Hot, JobState, LoadKey, Mode
 from foreman.engine import machine
 from foreman.engine.clock import millis
@@ -90,7 +90,7 @@ async def test_a_swap_is_held_while_the_machine_is_busy_and_jobs_of_the_loaded_m
     for prompt in ("first", "second"):
         await ended(await detached(work, prompt))
     assert swap.state is JobState.QUEUED
-    assert work.engine.gate.hold(swap.key, None) is not None
+    assert work.engine.gate.hold(swap.key, None, swap.lane) is not None
     fake.becomes(load=0.0)
     look_again(work)
     await ended(swap)
@@ -226,7 +226,7 @@ async def test_a_model_that_was_forced_in_holds_its_jobs_no_more(
     other = await detached(work, "other", "llama3", key=key("llama3:latest", num_ctx=8192))
     await held(work, Cause.LOAD, Cause.LOAD)
     await ended(await detached(work, "forced", "qwen3:8b", override="gate"))
-    assert work.engine.gate.hold(waits.key, None) is None
+    assert work.engine.gate.hold(waits.key, None, waits.lane) is None
     await ended(waits)
     (hold,) = await held(work, Cause.LOAD)
     assert hold.text.startswith("llama3:latest")
@@ -447,21 +447,6 @@ async def test_two_large_models_together_are_held_apart(
         look_again(work)
         await ended(second)
         assert stub.ledger.unloads == ["llama3:latest", "llama3.1:70b"]
-
-
-async def test_other_heavy_starts_are_judged_by_the_same_rule(work: Running, fake: FakeMachine) -> None:
-    pull = Candidate(Kind.PULL, "llama3:70b", disk=80 * GB)
-    assert await work.engine.gate.ask(pull) == Admit()
-    fake.becomes(disk_free=100 * GB)
-    first = await work.engine.gate.ask(pull)
-    assert isinstance(first, Hold)
-    assert first.since < first.next_look
-    fake.becomes(disk_free=None)
-    then = await work.engine.gate.ask(pull, first)
-    assert isinstance(then, Hold)
-    assert (then.cause, then.since) == (Cause.READING, first.since)
-    work.engine.gate.on = False
-    assert await work.engine.gate.ask(pull) == Admit()
 
 
 async def test_the_machine_is_read_while_a_job_runs(work: Running, fake: FakeMachine) -> None:

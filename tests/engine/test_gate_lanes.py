@@ -1,4 +1,4 @@
-"""The gate and the lanes: what is held keeps no remote job waiting, and is not starved by them; pulls ask the gate."""
+"""The gate and the lanes: what is held keeps no remote job waiting nor is starved by them; upkeep asks the gate."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,13 +10,15 @@ import pytest
 from foreman.core.gate import Cause, Hold
 from foreman.core.job import JobState, Mode
 from foreman.core.lanes import Lane
+from foreman.core.submission import Submission
+from foreman.core.upkeep import PULL
 from foreman.engine import machine
 from foreman.engine.live import Live
 from foreman.testing import Script, StubOllama
 from tests.engine.fake_machine import GB, FakeMachine
 from tests.engine.running import GENERATE, PATIENCE, Running, answer, asked, ended, running
 from tests.engine.serving import until
-from tests.engine.test_pulling import pull
+from tests.engine.test_upkeep import create, pull
 from tests.mixing import CLOUD, mixed
 
 BUSY = {"load": 12.0}
@@ -179,11 +181,15 @@ async def test_the_queue_says_so(work: Running, fake: FakeMachine) -> None:
     await ended(waits)
 
 
-async def test_a_pull_waits_for_the_machine_too(work: Running, fake: FakeMachine) -> None:
+UPKEEP = pytest.mark.parametrize("wanted", [pull(), create()], ids=lambda wanted: str(wanted.key))
+
+
+@UPKEEP
+async def test_upkeep_waits_for_the_machine_too(work: Running, fake: FakeMachine, wanted: Submission) -> None:
     fake.becomes(**BUSY)
-    ticket = await work.engine.submit(pull())
+    ticket = await work.engine.submit(wanted)
     (hold,) = await held(work, Cause.LOAD)
-    assert hold.text.startswith("pull phi4:14b waits for the load to fall")
+    assert hold.text.startswith(f"{wanted.key} waits for the load to fall")
     await ended(await far(work, "r1"))
     await ended(await sent(work, "loaded"))
     fake.becomes(load=0.0)
@@ -192,15 +198,55 @@ async def test_a_pull_waits_for_the_machine_too(work: Running, fake: FakeMachine
     assert work.engine.gate.holds() == []
 
 
-async def test_a_pull_does_not_wait_for_the_client_that_waits_for_it_nor_for_a_disk_it_does_not_write(
-    work: Running, fake: FakeMachine
+@UPKEEP
+async def test_upkeep_does_not_wait_for_clients_that_wait_for_it_nor_for_a_disk_it_does_not_write(
+    work: Running, fake: FakeMachine, wanted: Submission
 ) -> None:
-    fake.becomes(foreign=("ollama pull phi4:14b",), disk_free=1 * GB)
-    assert await answer(await work.engine.submit(pull()))
-    fake.becomes(foreign=("ollama pull phi4:14b", "ollama create mine"))
-    ticket = await work.engine.submit(pull("phi4:mini"))
+    # Whichever comes first, it would wait for the client of the other, and that for it.
+    clients = ("ollama pull phi4:14b", "ollama create mine")
+    fake.becomes(foreign=clients, disk_free=1 * GB)
+    assert await answer(await work.engine.submit(wanted))
+    fake.becomes(foreign=(*clients, "lms get phi4"))
+    ticket = await work.engine.submit(wanted)
     (hold,) = await held(work, Cause.FOREIGN)
-    assert hold.text == "pull phi4:mini waits for other programs: ollama create mine"
+    assert hold.text == f"{wanted.key} waits for other programs: lms get phi4"
     fake.becomes(foreign=())
     look_again(work)
     assert await answer(ticket)
+
+
+async def test_a_reading_that_is_missing_holds_a_pull_and_lets_inference_and_commands_pass(
+    work: Running, fake: FakeMachine
+) -> None:
+    fake.becomes(foreign=None)
+    ticket = await work.engine.submit(pull())
+    (hold,) = await held(work, Cause.READING)
+    assert hold.text == "pull phi4:14b waits: what other programs do is not known"
+    await ended(await sent(work, "swap", "qwen3:8b"))
+    assert list(work.engine.gate.unknown) == ["what other programs do is not known"]
+    fake.becomes(foreign=())
+    look_again(work)
+    assert await answer(ticket)
+
+
+async def test_a_load_is_not_held_by_a_client_who_waits_for_a_pull_of_foreman(work: Running, fake: FakeMachine) -> None:
+    """The client's command runs from before the load until after its pull, which stands behind the load."""
+    (first,) = await work.lined_up("first")
+    swap = await sent(work, "swap", "qwen3:8b")
+    ticket = await work.engine.submit(pull())
+    fake.becomes(foreign=("ollama pull phi4:14b",))
+    assert (await work.engine.gate.machine.readings()).foreign == ()
+    work.stub.script(PULL, Script(hold=1))
+    work.stub.release(GENERATE)
+    await ended(swap)
+    assert ticket.live is not None
+    await work.stub.ledger.held()
+    assert [load.name for load in work.stub.ledger.loads] == ["llama3:latest", "qwen3:8b"]
+    assert (await work.engine.gate.machine.readings()).foreign == ()
+    work.stub.release(PULL)
+    assert await answer(ticket)
+    await ended(ticket.live)
+    assert await answer(first)
+    # A command that goes on is somebody else's.
+    assert (await work.engine.gate.machine.readings()).foreign == ("ollama pull phi4:14b",)
+    await work.settled()

@@ -51,3 +51,23 @@ async def test_one_that_is_given_back_is_not_left_after_that_nor_lost() -> None:
     assert (left.exit_status, left.left, left.lost) == (None, True, False)
     slots.forget("a")
     assert (slots.get("a"), slots.get("b")) == (None, left)
+
+
+async def test_when_its_holder_was_heard_of_and_until_when_it_is_held() -> None:
+    clock = HandClock()
+    held = HeldSlots(clock).grant("a", REQUEST)
+
+    def told() -> tuple[int | None, int]:
+        """Seconds from now."""
+        heard = None if held.heard_at is None else round(held.heard_at - clock.time())
+        return heard, round(held.expires_at - clock.time())
+
+    assert told() == (None, 30)
+    clock.advance(5)
+    assert told() == (None, 25)
+    held.renew()
+    assert told() == (None, 30)
+    clock.advance(5)
+    held.beat()
+    clock.advance(5)
+    assert told() == (-5, 25)

@@ -67,7 +67,7 @@ async def test_a_refused_job_leaves_nothing_and_who_joined_it_is_told(paused: Ru
         await answer(joined)
     with pytest.raises(StorageFull):  # until it takes writes again
         await paused.engine.submit(asked("small"))
-    assert (len(paused.jobs), live.relay.readers, paused.jobs.twin("me", "llama3:latest", b"h")) == (0, 0, None)
+    assert (len(paused.jobs), live.relay.readers, paused.jobs.twin("me", live.key, b"h")) == (0, 0, None)
     assert await paused.stored() == []
 
 

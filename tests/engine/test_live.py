@@ -97,17 +97,29 @@ def test_a_cancel_is_heard_of_from_either_side(jobs: LiveJobs, *, asked: bool, r
     assert jobs.taken(claim(live, cancel_requested=requested)).cancelled is (asked or requested)
 
 
-def test_the_same_request_is_known_again_of_its_client_and_a_pull_of_everybody(jobs: LiveJobs) -> None:
+def test_the_same_request_is_known_again_of_its_client_and_upkeep_of_everybody(jobs: LiveJobs) -> None:
     asked, pulled = living(jobs, 1), living(jobs, 2, LoadKey("pull a:latest"))
     for live in (asked, pulled):
         live.hash = b"h"
         jobs.expect(live)
-    assert jobs.twin(asked.client, "a:latest", b"h") is asked
-    assert jobs.twin("another", "a:latest", b"h") is None
-    assert jobs.twin("another", "pull a:latest", b"h") is pulled
-    assert jobs.twin("another", "pull a:latest", None) is None
+    assert jobs.twin(asked.client, asked.key, b"h") is asked
+    assert jobs.twin("another", asked.key, b"h") is None
+    assert jobs.twin("another", pulled.key, b"h") is pulled
+    assert jobs.twin("another", pulled.key, None) is None
     jobs.refused(pulled)
-    assert jobs.twin(pulled.client, "pull a:latest", b"h") is None
+    assert jobs.twin(pulled.client, pulled.key, b"h") is None
+
+
+def test_of_upkeep_of_one_model_only_the_last_is_joined(jobs: LiveJobs) -> None:
+    key = LoadKey("create a:latest")
+    first, second = living(jobs, 1, key), living(jobs, 2, key)
+    for live, request in ((first, b"one"), (second, b"two")):
+        live.hash = request
+        jobs.expect(live)
+    assert jobs.twin("anybody", key, b"one") is None
+    assert jobs.twin("anybody", key, b"two") is second
+    jobs.refused(first)
+    assert jobs.twin("anybody", key, b"two") is second
 
 
 def test_a_job_that_is_handed_back_is_queued_again_and_runs_no_more(jobs: LiveJobs) -> None:

@@ -41,6 +41,15 @@ async def test_one_look_serves_all_who_ask_for_some_seconds() -> None:
     assert fake.reads == 2
 
 
+async def test_a_program_that_waits_for_foreman_is_no_work_of_others() -> None:
+    machine = Machine(FakeMachine(foreign=("ollama pull a", "ollama pull b")), HandClock())
+    machine.known = lambda line: line.endswith("a")
+    for _ in range(2):
+        assert (await machine.readings()).foreign == ("ollama pull b",)
+    machine.known = lambda _: False
+    assert (await machine.readings()).foreign == ("ollama pull a", "ollama pull b")
+
+
 async def test_a_slow_look_holds_up_nobody_and_is_shared() -> None:
     slow = Slow()
     machine = Machine(slow, HandClock())
@@ -109,6 +118,23 @@ def test_what_foreman_and_the_target_use_is_their_part_of_the_load(library: Any,
         readings = reader.read(1_000.0 + second)
     # Four cores for two minutes: the average has not got there yet.
     assert readings.own_load == pytest.approx(4 * (1 - 2.718281828**-2))
+
+
+def test_a_command_with_a_slot_is_a_job_of_foremans_and_no_foreign_work(library: Any, tmp_path: Path) -> None:
+    reader = SystemReader(tmp_path, ("sweep.sh",))
+    for second, used in ((0, 0.0), (60, 240.0)):
+        library.rows = [
+            row(os.getpid(), 1, "python -m foreman serve", 0.0),
+            row(20, 1, "zsh", 0.0),
+            row(21, 20, "/opt/bin/python /opt/bin/foreman run --local -- ./sweep.sh", 0.0),
+            row(22, 21, "sh ./sweep.sh", used),
+        ]
+        readings = reader.read(1_000.0 + second)
+    assert readings.foreign == ()
+    assert readings.own_load == pytest.approx(4 * (1 - 2.718281828**-1))
+    # Typed without it, the same is somebody else's.
+    library.rows[2:3] = []
+    assert reader.read(1_061.0).foreign == ("sh ./sweep.sh",)
 
 
 def test_the_own_part_of_the_load_fades_as_the_average_does() -> None:

@@ -10,8 +10,10 @@ import pytest
 from foreman.core.errors import Draining, ForemanError, JobFailed, StorageFull
 from foreman.core.job import FINISHED, Chosen, JobState, Next, Outcome, Stats
 from foreman.core.lanes import Lane
+from foreman.core.residency import Swap
 from foreman.engine.live import Live, LiveJobs
 from foreman.engine.relay import Budget, Head
+from foreman.engine.reloads import Reloads
 from foreman.engine.settlement import STORE_PAUSE_SECONDS, Settlement
 from foreman.engine.sqlite import SqliteStore
 from foreman.engine.start import Start
@@ -37,7 +39,8 @@ class Subject:
         self.store = store
         self.clock = HandClock()
         self.jobs = LiveJobs(Budget(1 << 20))
-        self.settlement = Settlement(store, self.jobs, cast(Any, self.clock))
+        clock: Any = self.clock
+        self.settlement = Settlement(store, self.jobs, clock, Reloads(cast(Any, None), Swap.TARGET, clock))
 
     async def claimed(self) -> Start:
         for number, lane in enumerate((Lane.REMOTE, Lane.REMOTE, Lane.LOCAL), 1):

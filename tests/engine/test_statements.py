@@ -20,10 +20,10 @@ from foreman.engine.store import JobFilter
 # What scans an index on purpose: figures of the whole queue, once at the start or over a bounded number of rows.
 SCANS = {
     "DEPTH", "FINISHED_BYTES", "OLDEST_FINISHED", "OLDEST_QUEUED", "DROP_ATTACHED", "RECOVER", "RECOVER_ATTEMPTS",
-    "REPEATABLE", "READY_KEYS", "TAKE_OVER", "ACTIVE",
+    "REPEATABLE", "READY_KEYS", "TAKE_OVER", "ACTIVE", "OLDEST_BY_MODEL",
 }  # fmt: skip
 # The delayed jobs that are ready now are few, and so are the samples.
-SORTS = {"DEPTH", "WAITING", "READY_KEYS", "SAMPLES", "TRIM_SAMPLES"}
+SORTS = {"DEPTH", "WAITING", "READY_KEYS", "SAMPLES", "TRIM_SAMPLES", "OLDEST_BY_MODEL"}
 STATEMENTS = {
     name: text for name, text in vars(statements).items() if name.isupper() and name != "COLUMNS" and name[0] != "_"
 }

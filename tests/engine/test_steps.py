@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from foreman.core.job import Chosen, JobState, Next, Payload, Stats
-from foreman.engine import database, statements, steps
+from foreman.engine import database, marks, statements, steps
 from foreman.engine.batch import Op, commit
 from tests.engine.stored import done, job_id, new_job
 
@@ -46,7 +46,7 @@ def test_no_step_leaves_a_statement_open(db: sqlite3.Connection) -> None:
         steps.submit(db, new_job(number, idem_key="k"))
     steps.submit_many(db, [new_job(12), new_job(13)])
     steps.rehearse(db, new_job(14))
-    steps.keep(db, job_id(12), True)
+    marks.keep(db, job_id(12), True)
     steps.set_paused(db, True, 1)
     steps.set_paused(db, False, 1)
     steps.forget(db, claim.job.id)

@@ -4,17 +4,18 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from foreman.core.errors import StorageFailed
 from foreman.core.estimate import KEPT_SAMPLES, Sample
-from foreman.core.job import JobState, Mode, NewJob, Next, Stats
+from foreman.core.job import JobState, LoadKey, Mode, NewJob, Next, Stats
 from foreman.core.lanes import Lane
 from foreman.core.order import Waiting
 from foreman.engine.store import Finished, JobFilter, Store, Submitted
-from tests.engine.stored import done, failed, job_id, new_job
+from tests.engine.stored import back, done, failed, job_id, new_job
 from tests.engine.storing import claimed, state, submit
 
 
@@ -276,3 +277,21 @@ async def test_what_a_cancelled_caller_handed_over_happens_whole_or_not_at_all(s
     if two is not None:
         assert two.state is JobState.LOADING
         assert await store.answer(job_id(1)) is not None
+
+
+async def test_a_job_of_a_remote_waits_under_the_model_that_people_see(store: Store) -> None:
+    await store.submit(replace(new_job(1, "far/x", lane=Lane.REMOTE), load_key=LoadKey("@far/x")))
+    assert await store.depth(Lane.REMOTE) == {("far/x", "@far/x"): 1}
+
+
+async def test_the_oldest_of_each_lane_and_model(store: Store) -> None:
+    assert await store.oldest_by_model() == {}
+    await submit(store, "a", "b", "a")
+    await store.submit(new_job(4, "b", (("num_ctx", 2),), not_before=700))
+    await store.submit(new_job(5, "c", not_before=600))
+    await store.submit(new_job(6, "a", lane=Lane.REMOTE))
+    await claimed(store, now=1)
+    expected = {(Lane.LOCAL, "a"): 1_003, (Lane.LOCAL, "b"): 1_002, (Lane.REMOTE, "a"): 1_006}
+    assert await store.oldest_by_model() == expected
+    await store.hand_back(1, back(not_before=9_999))
+    assert await store.oldest_by_model() == {**expected, (Lane.LOCAL, "a"): 1_001}

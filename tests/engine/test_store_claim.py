@@ -194,3 +194,49 @@ async def test_only_jobs_that_are_open_are_claimed_or_given_way_to(store: Store)
     assert await claims(Lane.LOCAL, "@two/n") == 4
     assert await claims(Lane.REMOTE, "@two/n") == 5
     assert await claims(Lane.REMOTE, "@one/m", "@two/m") == 1
+
+
+async def test_a_job_that_waits_can_be_made_to_override_the_gate(store: Store) -> None:
+    await submit(store, "a", "b")
+    assert await store.override(job_id(9), "gate") is None
+    for _ in range(2):
+        assert await store.override(job_id(2), "gate") is JobState.QUEUED
+    assert await claimed(store, Hot(admitted=())) == 2
+    assert await store.override(job_id(2), "gate") is JobState.LOADING
+    await store.cancel(job_id(1), 50)
+    assert await store.override(job_id(1), "gate") is JobState.CANCELLED
+    jobs = [await store.get(job_id(number)) for number in (1, 2)]
+    assert [job and job.override for job in jobs] == [None, "gate"]
+
+
+async def test_only_local_jobs_that_are_near_are_claimed_or_given_way_to(store: Store) -> None:
+    for number, (key, lane, override) in enumerate(
+        [
+            ("a:latest", Lane.LOCAL, "gate"),
+            ("slot x", Lane.LOCAL, None),
+            ("slot far", Lane.REMOTE, None),
+            ("slot x", Lane.LOCAL, "gate"),
+            ("slot far", Lane.REMOTE, None),
+        ],
+        1,
+    ):
+        await store.submit(new_job(number, key, lane=lane, override=override))
+
+    async def claims(
+        lane: Lane, *near: str, held: tuple[str, ...] = (), admitted: tuple[str, ...] | None = ()
+    ) -> object:
+        hot = Hot(("a:latest",), ("a:latest",), admitted)
+        claim = await store.claim(Next(hot, lane, gives_way=True, near=near, held=held), 1)
+        return None if claim is None else claim.job.seq
+
+    assert await claims(Lane.LOCAL) is None
+    assert await claims(Lane.REMOTE, "slot x") is None  # younger than the first slot
+    assert await claims(Lane.LOCAL, "slot x") is None  # younger than the remote one, and only that overrides
+    assert await claims(Lane.REMOTE, "slot x", held=("slot x",)) == 3
+    assert await claims(Lane.REMOTE, "slot x", held=("slot x",)) is None  # younger than the one that overrides
+    assert await claims(Lane.LOCAL, "slot x") == 4
+    await store.finish(4, done())
+    assert await claims(Lane.LOCAL, "slot x", admitted=None) == 2
+    assert await claims(Lane.REMOTE) == 5
+    await store.finish(2, done())
+    assert await store.claim(Next(), 1) is not None

@@ -168,7 +168,7 @@ QUEUED = ("@one/a", "@two/a", "@gone/a", "gpt-oss:120b-cloud")
 
 
 def test_all_load_keys_are_open_while_nothing_stands_in_the_way() -> None:
-    assert Upstreams().open_keys(QUEUED, target=False) is None
+    assert Upstreams().open_keys(QUEUED, target=True) is None
     assert two()[3].open_keys(QUEUED, target=True) is None
 
 
@@ -176,8 +176,9 @@ def test_those_of_a_full_or_paused_one_and_of_a_target_that_is_down_are_not() ->
     clock, one, other, both = two()
     one.running = 2
     assert set(both.open_keys(QUEUED, target=True) or ()) == {"@two/a", "@gone/a", "gpt-oss:120b-cloud"}
-    other.throttle.slow_down(clock.now, clock.now, 5.0)
-    assert set(both.open_keys(QUEUED, target=False) or ()) == {"@gone/a"}
+    other.throttle.slow_down(clock.now, clock.now, 5.0, "status_429")
+    assert set(both.open_keys((*QUEUED, "slot sweep"), target=False) or ()) == {"@gone/a", "slot sweep"}
+    assert Upstreams().open_keys((*QUEUED, "slot sweep"), target=False) is not None
     assert both.opens_in() == 5.0
     clock.now, one.running = 105.0, 0
     assert both.open_keys(QUEUED, target=True) is None

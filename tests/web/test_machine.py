@@ -237,6 +237,87 @@ async def test_the_machine_is_asked_for_only_by_get(front: Front) -> None:
     assert isinstance(front.http, aiohttp.ClientSession)
 
 
+async def test_the_head_of_each_lane_is_told_with_what_runs_and_waits(front: Front, fake: FakeMachine) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while (seen := await get(front, "/machine"))["lanes"]["local"]["running"]:
+            pass
+    assert {name: (lane["queued"], lane["running"], lane["next"]) for name, lane in seen["lanes"].items()} == {
+        "local": (0, [], None),
+        "remote": (0, [], None),
+    }
+    await front.engine.pause(True)
+    far = await handed(front, {**QWEN, "model": "gpt-oss:cloud"})
+    async with front.http.post("/slots", json={"lane": "local", "label": "sweep", "memory": "90GB"}) as asked:
+        slot = asked.headers["X-Foreman-Job"]
+        await handed(front)
+        await handed(front)
+        seen = await get(front, "/machine")
+        here, there = seen["lanes"]["local"], seen["lanes"]["remote"]
+        assert (here["queued"], here["waits_for"], here["next"]["job"], here["next"]["verdict"]) == (
+            3, "paused", slot, "hold",
+        )  # fmt: skip
+        assert here["next"]["text"] == (
+            "next: sweep needs 90 GB, 76 GB would be free beside the 4 GB that are kept free: holds"
+        )
+        assert seen["next"] == here["next"]
+        assert (there["queued"], there["next"]["job"]) == (1, far)
+        assert there["next"]["text"] == "next: gpt-oss:latest-cloud needs no load: may start"
+        async with front.http.delete(f"/slots/{slot}") as left:
+            assert left.status == 200
+    assert (await get(front, "/machine"))["lanes"]["local"]["next"]["text"] == (
+        "next: qwen3:8b needs 6.5 GB, 80.7 GB would be free: may start"
+    )
+    await front.engine.pause(False)
+
+
+async def test_a_slot_that_runs_is_told_in_its_lane(front: Front) -> None:
+    async with front.http.post("/slots", json={"lane": "local", "label": "sweep"}) as asked:
+        slot = (await asked.json())["id"]
+    (running,) = (await get(front, "/machine"))["lanes"]["local"]["running"]
+    assert (running["id"], running["label"]) == (slot, "sweep")
+    async with front.http.delete(f"/slots/{slot}") as left:
+        assert left.status == 200
+
+
+async def test_a_slot_that_needs_more_than_there_is_is_refused_with_the_numbers(
+    front: Front, fake: FakeMachine
+) -> None:
+    fake.becomes(**BUSY)
+    asked = {"lane": "local", "label": "sweep", "memory": "93GB"}
+    async with front.http.post("/slots", json=asked) as answer:
+        assert (answer.status, answer.headers["X-Foreman-Error"]) == (507, "never_fits")
+        assert answer.content_type == "application/problem+json"
+        expected = "sweep needs at least 93 GB of memory, and this machine has 96 GB, of which 4 GB are kept free"
+        assert (await answer.json())["detail"] == expected
+    (job,) = (await get(front, "/jobs?limit=1"))["jobs"]
+    assert (job["label"], job["state"], job["error"]["code"]) == ("sweep", "failed", "never_fits")
+    for headers, more in (({}, {"override": "gate"}), ({"X-Foreman-Override": "gate"}, {})):
+        async with front.http.post("/slots", json={**asked, **more}, headers=headers) as answer:
+            slot = (await answer.json())["id"]
+        assert (await get(front, f"/jobs/{slot}"))["override"] == "gate"
+        async with front.http.delete(f"/slots/{slot}") as left:
+            assert left.status == 200
+    async with front.http.post("/slots", json={**asked, "lane": "remote"}) as answer:
+        slot = (await answer.json())["id"]
+    async with front.http.delete(f"/slots/{slot}") as left:
+        assert left.status == 200
+
+
+async def test_a_slot_that_is_held_says_why_and_white_space_keeps_its_client(front: Front, fake: FakeMachine) -> None:
+    fake.becomes(**BUSY)
+    async with front.http.post("/slots", json={"lane": "local", "label": "sweep"}) as answer:
+        slot = answer.headers["X-Foreman-Job"]
+        view = await shown(front, slot, reason="held")
+        assert view["hold"]["text"].startswith("sweep waits for the load to fall: 1.00 for each core")
+        assert (await get(front, "/queue"))["lanes"]["local"]["waits_for"] == "held"
+        async with asyncio.timeout(PATIENCE):
+            assert await answer.content.readexactly(3) == b"   "
+        calm(front, fake)
+        assert (await answer.json(loads=lambda text: orjson.loads(text)))["id"] == slot
+    async with front.http.delete(f"/slots/{slot}") as left:
+        assert left.status == 200
+
+
 LIMITS = Thresholds()
 NEVER = (
     "next: llama3:70b needs at least 40 GB of memory, and this machine has 32 GB, of which 4 GB are kept free: refused"
@@ -273,3 +354,9 @@ def test_a_forecast_is_one_plain_sentence(readings: Readings, there: int | None,
 
 def test_a_pull_is_told_without_memory() -> None:
     assert sentence(Candidate(Kind.PULL, "pull phi4:14b"), Admit(), 38 * GB) == "next: pull phi4:14b: may start"
+
+
+def test_a_command_that_says_nothing_of_its_memory_is_told_without() -> None:
+    assert sentence(Candidate(Kind.COMMAND, "sweep"), Admit(), 38 * GB) == "next: sweep: may start"
+    told = sentence(Candidate(Kind.COMMAND, "sweep", memory=9 * GB), Admit(), 38 * GB)
+    assert told == "next: sweep needs 9 GB, 38 GB would be free: may start"

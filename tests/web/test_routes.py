@@ -55,8 +55,8 @@ async def test_what_foreman_does_not_have_is_not_asked_of_the_target(
     assert {entry.path for entry in stub.ledger.entries[before:]} <= {"/api/ps", "/api/tags", "/api/version"}
 
 
-def test_everything_the_target_might_run_is_queued_and_pulls_but_not_embeddings() -> None:
-    assert {route.path for route in NAMED if route.handler is queued} == {*QUEUED_PATHS, "/api/pull"}
+def test_everything_the_target_might_run_is_queued_and_upkeep_but_not_embeddings() -> None:
+    assert {route.path for route in NAMED if route.handler is queued} == {*QUEUED_PATHS, "/api/pull", "/api/create"}
     assert not set(EMBEDDING_PATHS) & set(METHODS)
 
 

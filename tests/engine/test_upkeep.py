@@ -1,4 +1,4 @@
-"""Pulls in the engine: the disk while it fills, attempts that follow each other in one answer, and who shares it."""
+"""Upkeep in the engine: the disk while it fills, attempts that follow each other in one answer, and who shares it."""
 
 import asyncio
 import dataclasses
@@ -9,12 +9,14 @@ import orjson
 import pytest
 
 from foreman import app
+from foreman.core import creates
 from foreman.core.errors import Draining, NoRoom
 from foreman.core.job import JobState, Mode, Payload
-from foreman.core.pulls import PULL, PullRequest
+from foreman.core.pulls import PullRequest
 from foreman.core.room import Room
 from foreman.core.submission import Submission, request_hash
-from foreman.engine import pulling
+from foreman.core.upkeep import CREATE, PULL
+from foreman.engine import upkeep
 from foreman.engine.intake import Ticket
 from foreman.settings import Settings
 from foreman.testing import Die, Ending, Script, StubOllama
@@ -24,11 +26,22 @@ GB = 10**9
 SIZE = 8_400_000_000  # what the stub makes of 14b
 
 
-def pull(model: str = "phi4:14b", client: str = "me", mode: Mode = Mode.ATTACHED) -> Submission:
+def pull(
+    model: str = "phi4:14b", client: str = "me", mode: Mode = Mode.ATTACHED, override: str | None = None
+) -> Submission:
     wanted = PullRequest(model)
     payload = Payload(PULL, (("content-type", "application/json"),), wanted.body)
     request = request_hash(PULL, str(wanted.key).encode())
-    return Submission(payload, wanted.key, client, mode, hash=request, again=True)
+    return Submission(payload, wanted.key, client, mode, hash=request, again=True, override=override)
+
+
+def create(client: str = "me", **fields: object) -> Submission:
+    """A quantized child of llama3, of which the stub tells how far it is."""
+    body = orjson.dumps({"model": "mine", "from": "llama3", "quantize": "q4_K_M", **fields})
+    wanted = creates.read(body)
+    assert wanted is not None
+    payload = Payload(CREATE, (("content-type", "application/json"),), body)
+    return Submission(payload, wanted.key, client, hash=request_hash(CREATE, body), again=True, once=wanted.once)
 
 
 class Disk:
@@ -70,7 +83,7 @@ def with_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[Disk], None]:
     def put(disk: Disk) -> None:
         room = Room(30 * GB, "/models", disk.free)
         monkeypatch.setattr(app, "room_of", lambda *_: room)
-        monkeypatch.setattr(pulling, "LOOK_SECONDS", 0.0)
+        monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.0)
 
     return put
 
@@ -164,6 +177,31 @@ async def test_what_has_come_is_not_asked_for_again(
         await work.settled()
     assert len(stub.ledger.on(PULL)) == 2
     assert list(lines(body))[-1] == {"status": "success"}
+
+
+async def test_a_create_needs_only_what_is_kept_free(
+    stub: StubOllama, tmp_path: Path, with_disk: Callable[[Disk], None]
+) -> None:
+    """How much of it is done says nothing of what it writes."""
+    disk = Disk(30 * GB)
+    with_disk(disk)
+    async with running(stub, tmp_path / "foreman.db") as work:
+        assert list(lines(await answer(await work.engine.submit(create()))))[-1] == {"status": "success"}
+        await work.settled()
+    assert disk.looks > 1
+
+
+async def test_a_create_that_fills_the_disk_is_stopped(
+    stub: StubOllama, tmp_path: Path, with_disk: Callable[[Disk], None]
+) -> None:
+    with_disk(Disk(31 * GB, 29 * GB))
+    stub.script(CREATE, Script(hold=1))  # more is not let out
+    async with running(stub, tmp_path / "foreman.db") as work:
+        ticket = await work.engine.submit(create())
+        told = await refused(ticket)
+        assert told.startswith("mine:latest does not fit: 30 GB are kept free (disk_reserve); 29 GB are free")
+        await work.settled()
+        await work.left(stub.ledger.on(CREATE)[0])
 
 
 def test_only_the_disk_of_this_machine_is_looked_at(tmp_path: Path) -> None:
@@ -294,21 +332,41 @@ async def test_a_pull_of_an_earlier_process_is_joined(stub: StubOllama, tmp_path
         await work.settled()
 
 
-async def test_the_list_has_the_model_before_anybody_hears_of_the_end(work: Running) -> None:
-    ticket = await work.engine.submit(pull())
+@pytest.mark.parametrize(
+    ("wanted", "model"),
+    [(pull(), "phi4:14b"), (create(), "mine:latest"), (create(stream=False), "mine:latest")],
+    ids=["pull", "create", "create whole"],
+)
+async def test_the_list_has_the_model_before_anybody_hears_of_the_end(
+    work: Running, wanted: Submission, model: str
+) -> None:
+    ticket = await work.engine.submit(wanted)
     reader = ticket.reader
     assert reader is not None
     body = b""
     while b'"success"' not in body:
         body += await reader.chunk() or b""
-    assert "phi4:14b" in work.engine.poller.models.models
+    assert model in work.engine.poller.models.models
     reader.leave()
     await work.settled()
 
 
-async def test_nothing_is_loaded_or_forgotten_for_a_pull(work: Running) -> None:
+@pytest.mark.parametrize("wanted", [pull("llama3"), create()], ids=["pull", "create"])
+async def test_nothing_is_loaded_or_forgotten_for_upkeep(work: Running, wanted: Submission) -> None:
     loads, hot = list(work.stub.ledger.loads), work.engine._worker.hot()
-    await answer(await work.engine.submit(pull("llama3")))
+    await answer(await work.engine.submit(wanted))
     await work.rests()
     assert (work.stub.ledger.loads, work.engine._worker.hot()) == (loads, hot)
     await work.settled()
+
+
+async def test_one_that_is_forced_leaves_no_reserve_but_stops_where_it_cannot_fit(
+    stub: StubOllama, tmp_path: Path, with_disk: Callable[[Disk], None]
+) -> None:
+    disk = Disk(9 * GB)
+    with_disk(disk)
+    async with running(stub, tmp_path / "foreman.db") as work:
+        assert b"success" in await answer(await work.engine.submit(pull(override="gate")))
+        words = await refused(await work.engine.submit(pull("phi4:70b", override="gate")))
+        assert "have yet to come; 9 GB are free in /models, " in words
+        await work.settled()

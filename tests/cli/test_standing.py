@@ -18,7 +18,7 @@ PATIENCE = 30.0
 WANTED = {"lane": "local"}
 JOB = {
     "id": "one", "state": "queued", "path": "/slots", "model": "slot a", "label": "a", "position": 2,
-    "reason": "command", "not_before": None, "expected_start": None, "stats": None, "error": None,
+    "reason": "command", "not_before": None, "expected_start": None, "stats": None, "error": None, "attempts": 0,
 }  # fmt: skip
 FAILED = JOB | {"state": "failed", "error": {"code": "slot_lost", "message": "no heartbeat came"}}
 GRANT, CUT, HOLD, REFUSE = "grant", "cut", "hold", "refuse"

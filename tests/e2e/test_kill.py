@@ -97,7 +97,7 @@ class Dying:
         self.number += 1
         await kinds[self.number % len(kinds)]()
 
-    async def _happenings(self, most: int = 150) -> None:
+    async def _happenings(self, most: int = 100) -> None:
         left = iter(range(self.rng.randrange(most)))
         await self.stub.ledger.wait_for(lambda _: next(left, None) is None, PATIENCE)
 

@@ -204,6 +204,28 @@ async def test_a_command_that_is_killed_with_all_around_it_frees_its_slot(tmp_pa
         assert (await ended(process))[0] == -9
 
 
+async def test_a_command_that_dies_while_foreman_is_dead_holds_its_slot_no_longer_than_it_may(tmp_path: Path) -> None:
+    db = tmp_path / "foreman.db"
+    async with StubOllama() as stub:
+        async with serving(stub.url, db) as foreman:
+            words = ("--remote", "--expiry", "5", "--", "sh", "-c", STEPS, "sh", str(tmp_path))
+            process = await started(foreman.url, tmp_path, *words)
+            slot = await running(foreman)
+            await until((tmp_path / "begun").exists)
+            job = await handed(foreman, prompt("next"))
+        for child in await children(process.pid):
+            os.kill(child, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert (await ended(process))[0] == -9
+        async with serving(stub.url, db) as foreman:
+            await foreman.event("slot_found", job=slot)
+            await waits(foreman, job)
+            await foreman.settled(slot, job)
+            found = await job_of(foreman, slot)
+        assert (found["state"], found["error"]["code"], found["attempts"]) == ("failed", "slot_lost", 1)
+        assert len([entry for entry in stub.ledger.on(GENERATE) if b"next" in entry.body]) == 1
+
+
 async def children(pid: int) -> list[int]:
     listed = await asyncio.create_subprocess_exec("ps", "-A", "-o", "pid=,ppid=", stdout=PIPE)
     out, _ = await listed.communicate()

@@ -1,15 +1,13 @@
 """How bytes flow on a kept connection: back-pressure both ways, giving up in every phase, and a target that stops."""
 
 import asyncio
-from contextlib import ExitStack
 
 import pytest
 
 from foreman.core.errors import TargetCut, TargetLost, TargetSilent
-from foreman.engine.exchange import Exchange
-from foreman.engine.kept import HIGH_BYTES, KeptExchange
-from foreman.engine.target import Target
-from foreman.engine.wire import PIECE_BYTES, Wire
+from foreman.engine.kept import HIGH_BYTES
+from foreman.engine.wire import PIECE_BYTES
+from tests.engine.flowing import MUCH, Flood, Phase, begun, until_closed, wire_of
 from tests.engine.loops import on_both_loops
 from tests.engine.serving import (
     CHUNKED,
@@ -18,48 +16,15 @@ from tests.engine.serving import (
     SHORT,
     InTurn,
     asked,
-    full,
     heard,
-    payload,
     replying,
     rest,
     talking_to,
-    target_at,
     until,
 )
 
-# More than all buffers between two ends of a connection hold together.
-MUCH = 32 << 20
 # What a loop reads at once.
 READ_BYTES = 256 * 1024
-
-
-def begun(target: Target, body: bytes = b"{}") -> KeptExchange:
-    exchange = target.exchange(payload(body))
-    assert isinstance(exchange, KeptExchange)
-    return exchange
-
-
-async def wire_of(exchange: KeptExchange) -> Wire:
-    await until(lambda: exchange._wire is not None)
-    assert exchange._wire is not None
-    return exchange._wire
-
-
-class Flood:
-    """Sends an answer of MUCH bytes as fast as it is taken."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await heard(reader)
-        writer.write(OK + b"Content-Length: %d\r\n\r\n" % MUCH)
-        while self.sent < MUCH:
-            writer.write(bytes(65536))
-            await writer.drain()
-            self.sent += 65536
-        await reader.read()
 
 
 @on_both_loops
@@ -194,126 +159,6 @@ async def test_a_target_that_ends_without_reading_on_is_not_waited_for(answer: b
         else:
             with pytest.raises(TargetLost):
                 await asked(target, bytes(MUCH))
-
-
-async def until_closed(reader: asyncio.StreamReader) -> None:
-    """Read to the end, whichever way it comes."""
-    try:
-        while await reader.read(65536):
-            pass
-    except ConnectionError:
-        return
-
-
-class Phase:
-    """A target that stops in a phase of the exchange, and notes when it sees the end of the connection."""
-
-    def __init__(self, phase: str) -> None:
-        self.phase = phase
-        self.reached = asyncio.Event()
-        self.left = asyncio.Event()
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.phase == "sending":
-            await reader.readuntil(b"\r\n\r\n")
-            self.reached.set()
-        else:
-            await heard(reader)
-            writer.write({"waiting for the head": b"", "in the head": OK, "in the body": CHUNKED}[self.phase])
-            self.reached.set()
-        await until_closed(reader)
-        self.left.set()
-
-    @property
-    def body(self) -> bytes:
-        return bytes(MUCH) if self.phase == "sending" else b"{}"
-
-
-PHASES = ("sending", "waiting for the head", "in the head", "in the body")
-
-
-async def use(exchange: Exchange) -> None:
-    """As the worker does: cancelled at any await, it lets go at once."""
-    try:
-        await exchange.head()
-        await exchange.pump(lambda _: None, 2 * PATIENCE)
-    finally:
-        exchange.close()
-
-
-@pytest.mark.parametrize("phase", PHASES)
-@on_both_loops
-async def test_a_cancelled_exchange_is_seen_by_the_target(phase: str) -> None:
-    server = Phase(phase)
-    async with talking_to(server) as target:
-        using = asyncio.create_task(use(target.exchange(payload(server.body))))
-        await server.reached.wait()
-        using.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await using
-        await server.left.wait()
-        await until(lambda: not target._wires._open)
-
-
-@pytest.mark.parametrize("phase", PHASES)
-@on_both_loops
-async def test_an_exchange_that_is_given_up_is_seen_by_the_target(phase: str) -> None:
-    server = Phase(phase)
-    async with talking_to(server) as target:
-        exchange = begun(target, server.body)
-        await server.reached.wait()
-        assert await exchange.abort(PATIENCE)
-        await server.left.wait()
-        assert (await wire_of(exchange)).closed.done() or phase == "sending"
-
-
-@on_both_loops
-async def test_what_was_not_sent_wholly_is_given_up_without_a_wait() -> None:
-    """The target does not even read, so nothing it could say would be worth a wait."""
-    server = Phase("sending")
-    async with talking_to(server) as target:
-        exchange = begun(target, bytes(MUCH))
-        await server.reached.wait()
-        sending = (await wire_of(exchange))._sending
-        assert sending is not None
-        assert await exchange.abort(0.0)
-        with pytest.raises(asyncio.CancelledError):
-            await sending
-        await server.left.wait()
-
-
-@on_both_loops
-async def test_giving_up_while_connecting_opens_nothing() -> None:
-    with ExitStack() as stack:
-        async with target_at(full(stack)) as target:
-            aborted, closed, cancelled = begun(target), begun(target), begun(target)
-            using = asyncio.create_task(use(cancelled))
-            await asyncio.sleep(0)
-            assert await aborted.abort(60.0)
-            closed.close()
-            using.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await using
-            for exchange in (aborted, closed, cancelled):
-                assert exchange._opening is not None
-                with pytest.raises(asyncio.CancelledError):
-                    await exchange._opening
-            assert not target._wires._open
-
-
-@on_both_loops
-async def test_giving_up_a_held_back_answer_lets_it_flow_until_the_target_has_closed() -> None:
-    flood = Flood()
-    async with talking_to(flood) as target:
-        exchange = begun(target)
-        await exchange.head(PATIENCE)
-        transport = (await wire_of(exchange))._transport
-        assert transport is not None
-        await until(lambda: not transport.is_reading())
-        waiting = exchange._waiting_bytes
-        assert await exchange.abort(PATIENCE)
-        assert flood.sent == MUCH
-        assert exchange._waiting_bytes == waiting
 
 
 HALF: dict[str, tuple[bytes, ...]] = {"before the head": (), "in the head": (OK,)}

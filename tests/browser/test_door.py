@@ -25,7 +25,7 @@ class Door:
     async def answer(self, route: Route) -> None:
         request = route.request
         if request.method == "GET":
-            told = {"required": not self.open, "scopes": self.scopes if self.open else [], "label": "desk"}
+            told = {"required": True, "scopes": self.scopes if self.open else [], "label": "desk"}
             await route.fulfill(json=told)
             return
         body = request.post_data_json

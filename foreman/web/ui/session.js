@@ -1,4 +1,5 @@
-// Who is looking: where keys are asked for, one is handed over once and a cookie stands for it from then on.
+// Who is looking: where keys are asked for (`required`), one is handed over once and a cookie stands for it from then
+// on, with its scopes.
 
 import { ask, get, Refused, refused } from "./api.js";
 import { h } from "./dom.js";
@@ -14,14 +15,14 @@ export async function known() {
     if (!(error instanceof Refused) || error.status === 401) throw error;
     Object.assign(session, { required: false, scopes: null, label: null });
   }
-  return !session.required;
+  return !session.required || session.scopes.length > 0;
 }
 
 // `pause`: the queue as a whole; `keys`: see who has one; `leave`: be somebody else.
 export const may = () => ({
-  pause: session.scopes === null || session.scopes.includes("admin"),
+  pause: session.scopes === null || session.scopes.includes("admin") || session.scopes.includes("manage"),
   keys: Boolean(session.scopes?.includes("admin")),
-  leave: Boolean(session.label),
+  leave: session.required && session.scopes.length > 0,
 });
 
 // Throws Refused.

@@ -18,7 +18,7 @@ SCOPES: Final = """\
 scopes:
   infer   chats, completions, embeddings, slots; its own jobs
   read    models, the queue, the machine, metrics
-  manage  pull, create, copy, push and delete models, pause, and what foreman does not know
+  manage  pull, create, copy, push and delete models, pause, unknown routes
   admin   everything: all jobs, and keys
 """
 

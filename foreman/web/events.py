@@ -36,11 +36,11 @@ async def events(request: web.Request) -> web.StreamResponse:
     if live not in ("true", "false"):
         raise BadRequest("live must be true or false")
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", hdrs.CACHE_CONTROL: "no-store"})
-    await response.prepare(request)
     following = Following(engine, request.app[GUARD], caller, Pulse(engine, caller) if live == "true" else None)
     try:
+        await response.prepare(request)
         await _follow(following, response, number)
-    except ConnectionError:
+    except ConnectionError:  # it may have gone before the first byte
         response.force_close()
     return response
 

@@ -166,7 +166,8 @@ async def test_a_key_that_is_missing_is_a_finding(tmp_path: Path) -> None:
     key.write_text("a-key-of-more-than-16-signs\n")
     key.chmod(0o600)
     async with StubOllama() as stub, serving(stub.url, tmp_path / "foreman.db", api_key_file=key) as foreman:
-        found = await doctor(tmp_path, foreman.url, config(tmp_path, stub.url))
+        # Another user's command does not find the key that a running foreman leaves for its own.
+        found = await doctor(tmp_path, foreman.url, config(tmp_path, stub.url, db=str(tmp_path / "none.db")))
         assert (found.levels("foreman"), found.levels("target")) == (["note"], ["ok"])
         assert "a valid key is needed; give a key with --api-key-file FILE" in found.text("foreman")
         found = await doctor(tmp_path, foreman.url, "--api-key-file", str(key))

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from aiohttp import ClientConnectionResetError, ClientError, web
 
 from foreman.testing import Script, StubOllama
 from foreman.web import events as events_module
@@ -102,3 +103,17 @@ async def test_a_question_that_makes_no_sense_is_named(front: Front) -> None:
     for query, headers in (("?live=1", {}), ("", {"Last-Event-ID": "x"})):
         async with front.http.get(f"/events{query}", headers=headers) as answer:
             assert answer.status == 400
+
+
+async def test_who_goes_before_the_first_byte_is_no_error(
+    front: Front, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def gone(*_: object) -> None:
+        raise ClientConnectionResetError("Cannot write to closing transport")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(web.StreamResponse, "prepare", gone)
+        with pytest.raises(ClientError):
+            await front.http.get("/events")
+    async with following(front):
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]

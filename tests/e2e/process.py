@@ -111,13 +111,18 @@ def arguments(target: str, db: Path, **settings: object) -> list[str]:
 def environment(home: Path) -> dict[str, str]:
     """The environment without anything that could set foreman up from outside."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FOREMAN_", "XDG_"))}
-    return {**kept, "HOME": str(home), "PYTHONDEVMODE": "1"}
+    return {**kept, "HOME": str(home)}
+
+
+def development(home: Path) -> dict[str, str]:
+    """The same, and Python says what it dislikes. For servers alone: asyncio then tells of slow moments on stderr."""
+    return environment(home) | {"PYTHONDEVMODE": "1"}
 
 
 async def spawn(*command: str, home: Path) -> Foreman:
     """Start `foreman` with these arguments; returns before it is ready."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "foreman", *command, stderr=PIPE, stdout=PIPE, env=environment(home)
+        sys.executable, "-m", "foreman", *command, stderr=PIPE, stdout=PIPE, env=development(home)
     )
     return Foreman(process)
 
@@ -134,10 +139,8 @@ sys.exit(main())
 
 async def warmed(*command: str, home: Path) -> Foreman:
     """A process that has loaded its code and does nothing before `go`: for tests that restart foreman often."""
-    env = environment(home)
-    del env["PYTHONDEVMODE"]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", WARM, *command, stdin=PIPE, stderr=PIPE, stdout=PIPE, env=env
+        sys.executable, "-c", WARM, *command, stdin=PIPE, stderr=PIPE, stdout=PIPE, env=environment(home)
     )
     return Foreman(process)
 

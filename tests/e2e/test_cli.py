@@ -209,16 +209,17 @@ async def on_a_terminal(foreman: Foreman, home: Path, *command: str) -> Terminal
 async def test_a_terminal_gets_one_line_that_is_rewritten(stub: StubOllama, tmp_path: Path) -> None:
     async with serving(stub.url, tmp_path / "foreman.db") as foreman:
         assert (await run(foreman, tmp_path, "submit", "llama3", "warm", "--wait")).status == 0
-        stub.script(CHAT, [Script(tokens_per_second=40, tokens=60)])
+        stub.script(CHAT, [Script(hold=20, tokens=60)])
         job = (await run(foreman, tmp_path, "submit", "llama3", "slowly")).out.strip()
         terminal = await on_a_terminal(foreman, tmp_path, "jobs", "watch", job)
+        await terminal.shows(b"\x1b[1;36mworking\x1b[0m")
         await terminal.shows(b" tokens")
+        stub.release(CHAT)
         await terminal.shows(b"done")
         async with asyncio.timeout(PATIENCE):
             out, _ = await terminal.process.communicate()
     assert (terminal.process.returncode, out.decode()) == (0, f"{job} done\n")
     assert terminal.seen.count(b"\n") == 1
-    assert b"\x1b[1;36mworking\x1b[0m" in terminal.seen
 
 
 async def test_a_watch_outlives_a_restart_and_ends_on_ctrl_c(stub: StubOllama, tmp_path: Path) -> None:

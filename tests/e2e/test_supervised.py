@@ -61,7 +61,7 @@ async def test_a_process_that_stands_still_is_not_heard_of(heard: socket.socket,
     async with StubOllama() as stub:
         foreman = await spawn(*arguments(stub.url, tmp_path / "foreman.db"), home=tmp_path)
         try:
-            await foreman.started()
+            assert await other_than_fed(heard) == b"READY=1\nSTATUS=serving"
             foreman.send(signal.SIGSTOP)
             heard.settimeout(2.0)  # ten times the interval
             with pytest.raises(TimeoutError):

@@ -24,8 +24,10 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
+# A file of tests at a time in each of several processes: most of the time goes by in waiting. All of them must put sets
+# into the same order.
 tests: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
 
 test-clients: $(VENV)/.dev tests/clients/node_modules/.package-lock.json  ## the clients of Node, from npm; needs Node 20
 	$(BIN)/python -m pytest tests/clients -m '$(MARK)' $(ARGS)
